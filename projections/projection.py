@@ -1,0 +1,69 @@
+"""What every read model is: a name, its tables, and how events become rows.
+
+One module holds one read model: its tables' names, its handlers and its queries. Handlers work on
+sets: thousands of events come at once, are summed up in memory, and reach the database in a few
+statements. The runner saves the rows and the checkpoint in one transaction, so each event counts
+exactly once. Everything in a read model can be made again from the log.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+from psycopg import Cursor
+
+from creditledger.domain.events import Event
+
+#: An event and its position in the log.
+Recorded = tuple[int, Event]
+
+
+class UnknownEvent(Exception):
+    """An event is of a class that the projection neither handles nor ignores."""
+
+
+class Projection(ABC):
+    """One read model's way of keeping up with the log.
+
+    `version` is raised when rows that were built before are no longer right: the runner then
+    stops the projection until it is rebuilt. `handles` and `ignores` list event classes (or their
+    bases) and together must cover every event: one in neither stops the projection, so that
+    nothing is passed over by accident.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]]
+    handles: ClassVar[tuple[type[Event], ...]]
+    ignores: ClassVar[tuple[type[Event], ...]] = ()
+
+    @abstractmethod
+    def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
+        """Write what these events, in order of position and all of `handles`, do to the rows.
+
+        Statements name the tables without a schema: in a rebuild they stand in another one.
+        """
+
+    def concerning(self, events: Iterable[Recorded]) -> list[Recorded]:
+        """Those of the events that this projection handles. Raises UnknownEvent."""
+        concerned = []
+        for recorded in events:
+            if isinstance(recorded[1], self.handles):
+                concerned.append(recorded)
+            elif not isinstance(recorded[1], self.ignores):
+                raise UnknownEvent(
+                    f"the projection {self.name} neither handles nor ignores "
+                    f"{type(recorded[1]).__name__}: list it in one of the two"
+                )
+        return concerned
+
+
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as one parameter for `json_populate_recordset`: the cheapest way to send thousands.
+
+    Keys are column names; a column that is missing is NULL; lists and dicts suit jsonb columns.
+    """
+    return msgspec.json.encode(rows).decode()

@@ -1,0 +1,87 @@
+"""Events and receipts in lists: the store behind the port of `domain/store.py`, for domain tests.
+
+It keeps every promise of the port and no more, so a test that passes here says something about the
+ledger and nothing about PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from creditledger.domain.events import Event
+from creditledger.domain.ids import EventRef
+from creditledger.domain.receipt import Receipt
+from creditledger.domain.store import Conflict, Expectation, Snapshot, Stream
+
+
+class MemoryStore:
+    """A log, its streams, the receipts and the latest snapshots. Positions start at 1."""
+
+    def __init__(self) -> None:
+        self.log: list[Event] = []
+        self.streams: dict[UUID, list[Event]] = {}
+        self.kept_receipts: dict[UUID, Receipt] = {}
+        self.snapshots: dict[UUID, Snapshot] = {}
+
+    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
+        """Streams from their snapshots on; missing ones are left out."""
+        found: dict[UUID, Stream] = {}
+        for stream in streams:
+            if stream in self.streams:
+                snapshot = self.snapshots.get(stream)
+                seen = 0 if snapshot is None else snapshot.originator_version
+                found[stream] = Stream(snapshot, tuple(self.streams[stream][seen:]))
+        return found
+
+    def changed(self, versions: Mapping[UUID, int]) -> set[UUID]:
+        """Those streams that hold events past the given versions."""
+        return {stream for stream, version in versions.items() if self._version(stream) > version}
+
+    def events(self, refs: Collection[EventRef]) -> Mapping[EventRef, Event]:
+        """Single events by where they stand; missing ones are left out."""
+        return {
+            ref: self.streams[ref.stream][ref.version - 1]
+            for ref in refs
+            if 1 <= ref.version <= self._version(ref.stream)
+        }
+
+    def receipts(self, receipt_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
+        """Receipts by their ids; missing ones are left out."""
+        return {id_: self.kept_receipts[id_] for id_ in receipt_ids if id_ in self.kept_receipts}
+
+    def append(
+        self,
+        events: Sequence[Event],
+        receipts: Sequence[tuple[Receipt, int]],
+        expectations: Sequence[Expectation],
+    ) -> int:
+        """Save it all and return the newest position before it, or raise Conflict."""
+        base = len(self.log)
+        versions: dict[UUID, int] = {}
+        for event in events:
+            version = versions.get(event.originator_id, self._version(event.originator_id))
+            if event.originator_version != version + 1:
+                raise Conflict(f"{event.originator_id} is at {version}: {event}")
+            versions[event.originator_id] = version + 1
+        for expected in expectations:
+            if self._version(expected.originator_id) != expected.version:
+                raise Conflict(f"{expected.originator_id} is not at {expected.version}")
+        new = {receipt.id for receipt, _ in receipts}
+        if len(new) < len(receipts) or new & self.kept_receipts.keys():
+            raise Conflict("a receipt exists")
+        for event in events:
+            self.log.append(event)
+            self.streams.setdefault(event.originator_id, []).append(event)
+        for receipt, number in receipts:
+            self.kept_receipts[receipt.id] = replace(receipt, position=base + number)
+        return base
+
+    def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Keep these states."""
+        for snapshot in snapshots:
+            self.snapshots[snapshot.originator_id] = snapshot
+
+    def _version(self, stream: UUID) -> int:
+        return len(self.streams.get(stream, ()))

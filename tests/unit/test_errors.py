@@ -1,0 +1,65 @@
+"""Every refusal has a code, a sentence, and the values that the caller needs to act on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from string import Formatter
+
+import pytest
+
+from creditledger.domain import errors
+from creditledger.domain.errors import InsufficientCredits, LedgerError, NotFound, Refused
+
+
+def _every_error(kind: type[LedgerError] = LedgerError) -> Iterator[type[LedgerError]]:
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from _every_error(sub)
+
+
+CODED = [kind for kind in _every_error() if kind not in (Refused, NotFound)]
+
+
+def test_an_error_says_its_sentence_with_the_values_in_it() -> None:
+    error = InsufficientCredits(required=11, available=10)
+    assert error.message == "11 credits are needed and 10 are available."
+    assert str(error) == error.message
+    assert error.values == {"required": 11, "available": 10}
+
+
+@pytest.mark.parametrize("kind", CODED, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_code_and_formats_its_values(kind: type[LedgerError]) -> None:
+    fields = [name for _, name, _, _ in Formatter().parse(kind.__doc__ or "") if name]
+    error = kind(**dict.fromkeys(fields, "x"))
+    assert kind.code == kind.code.lower()
+    assert error.values == dict.fromkeys(fields, "x")
+    assert "{" not in error.message
+
+
+def test_no_two_errors_share_a_code() -> None:
+    codes = [kind.code for kind in CODED]
+    assert len(set(codes)) == len(codes)
+
+
+def test_what_is_not_remembered_is_no_refusal() -> None:
+    """A receipt is kept for refusals alone: the same key may be tried again after the others."""
+    for kind in (errors.Invalid, errors.KeyReused, errors.Parked):
+        assert not issubclass(kind, Refused)
+
+
+def test_the_codes_of_the_contract() -> None:
+    """Clients match on codes: they are fixed."""
+    assert {kind.code for kind in CODED if issubclass(kind, Refused)} >= {
+        "insufficient_credits",
+        "hold_not_found",
+        "deduction_not_found",
+        "grant_not_found",
+        "payment_not_found",
+        "hold_closed",
+        "refund_exceeds_deduction",
+        "revocation_exceeds_grant",
+        "reinstatement_exceeds_revocation",
+        "transfer_not_refundable",
+        "balance_limit_exceeded",
+        "batch_refused",
+    }

@@ -1,0 +1,181 @@
+"""What can be set, by environment variables with the prefix CREDITLEDGER_ or in a `.env` file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "CREDITLEDGER_"
+
+#: Variables with this prefix speak to the test suite, not to the service.
+_TEST_PREFIX = f"{PREFIX}TEST_"
+
+Environment = Literal["sandbox", "production"]
+
+
+def _split(value: object) -> object:
+    """`a, b` becomes `("a", "b")`."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _postgresql(url: str) -> str:
+    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+        raise ValueError("not a PostgreSQL address; write postgresql://user:password@host/database")
+    return url
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().resolve()
+
+
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+PostgresUrl = Annotated[str, AfterValidator(_postgresql)]
+
+
+class InvalidSettings(Exception):
+    """A variable has a value that does not fit."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Times are in the unit that the name ends with."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    host: str = Field(default="127.0.0.1", description="Where to serve: the address")
+    port: int = Field(default=8000, ge=0, le=65535, description="Where to serve: the port")
+    database_url: PostgresUrl | None = Field(
+        default=None,
+        repr=False,
+        description="A PostgreSQL of your own, 15 or later; without it, the embedded one",
+    )
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default=Path("creditledger-data"),
+        description="Where the embedded PostgreSQL keeps its data",
+    )
+    bootstrap_api_key: SecretStr | None = Field(
+        default=None,
+        min_length=20,
+        description="An API key with all scopes that exists from the first start on; "
+        "without it, one is made and printed once",
+    )
+
+    stripe_webhook_secrets: Secrets = Field(
+        default=(), description="Stripe's signing secrets, comma-separated, all valid at once"
+    )
+    polar_webhook_secrets: Secrets = Field(
+        default=(), description="Polar's signing secrets, comma-separated, all valid at once"
+    )
+    stripe_api_key: SecretStr | None = Field(
+        default=None,
+        description="Looks up what was bought where a payment does not say it; optional",
+    )
+    polar_access_token: SecretStr | None = Field(
+        default=None,
+        description="Looks up what was bought where an order does not say it; optional",
+    )
+    stripe_environment: Environment = Field(default="sandbox", description="Whose events count")
+    polar_environment: Environment = Field(default="sandbox", description="Whose events count")
+    webhook_retention_days: int = Field(
+        default=90, ge=1, le=3650, description="How long the bodies of finished deliveries are kept"
+    )
+
+    refund_grace_days: int = Field(
+        default=7, ge=0, le=3650, description="How long a refund into an expired lot can be spent"
+    )
+    revocation_policy: Literal["debt", "write_off"] = Field(
+        default="debt", description="What becomes of revoked credits that were spent"
+    )
+    hold_expires_in_default: int = Field(
+        default=900,
+        ge=1,
+        le=2_592_000,
+        description="Seconds that a hold lives where none are named",
+    )
+
+    write_queue_limit: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Commands that may wait; past it, 503 at once",
+    )
+    write_batch_limit: int = Field(
+        default=1_000, ge=1, le=10_000, description="Commands that are decided in one transaction"
+    )
+    account_cache_limit: int = Field(
+        default=20_000, ge=0, le=10_000_000, description="Accounts that the writer keeps in memory"
+    )
+    read_pool_size: int = Field(
+        default=10, ge=1, le=200, description="Connections that answer queries, per process"
+    )
+    sweep_interval_seconds: int = Field(
+        default=60, ge=1, le=86_400, description="How often expiries and lapses are written down"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged, to standard error"
+    )
+
+
+def load_settings() -> Settings:
+    """The settings in force. Raises InvalidSettings, which names each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = (
+            f"{PREFIX}{'_'.join(str(part) for part in e['loc'][:1]).upper()}: {e['msg']}"
+            for e in error.errors(include_url=False, include_input=False, include_context=False)
+        )
+        raise InvalidSettings("\n".join(lines)) from None
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables with our prefix that set nothing: mostly typing errors."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in environment
+        if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX) and name not in known
+    )
+
+
+def redacted(settings: Settings) -> dict[str, str]:
+    """Each variable with what is in force, readable by anybody: secrets are only counted."""
+    return {
+        PREFIX + name.upper(): _redact(name, getattr(settings, name))
+        for name in Settings.model_fields
+    }
+
+
+def _redact(name: str, value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return "(set)"
+        case tuple():
+            return f"({len(value)} set)"
+        case str() if name == "database_url":
+            return without_password(value)
+        case _:
+            return str(value)
+
+
+def without_password(url: str) -> str:
+    """A database's address that may be printed. Options may hold a password, so they are cut."""
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    return urlunsplit((parts.scheme, login.split(":")[0] + at + place, parts.path, "", ""))

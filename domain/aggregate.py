@@ -1,0 +1,62 @@
+"""What all aggregates share: an id, a version, and state that only events change."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+from eventsourcing.domain import OriginatorIDError, OriginatorVersionError
+
+from creditledger.domain import ids
+from creditledger.domain.events import Event
+
+
+class Aggregate:
+    """One stream of events and the state that follows from them.
+
+    A new one has version 0 and no events. Subclasses say in `_evolve` what each event changes;
+    they never refuse there, because a stored fact is never refused.
+    """
+
+    __slots__ = ("id", "key", "recorded_at", "snapshot_version", "version")
+
+    EVENTS: ClassVar[tuple[type[Event], ...]]
+
+    def __init__(self, stream: UUID) -> None:
+        self.id = stream
+        self.key = ids.stream_key(stream)
+        self.version = 0
+        self.recorded_at: datetime | None = None
+        self.snapshot_version = 0
+
+    def apply(self, event: Event) -> None:
+        """Let the next event of the stream change the state.
+
+        Raises OriginatorIDError or OriginatorVersionError where it is not the next event.
+        """
+        if event.originator_id != self.id:
+            raise OriginatorIDError(event.originator_id, self.id)
+        if event.originator_version != self.version + 1:
+            raise OriginatorVersionError(event.originator_version, self.version + 1)
+        self._evolve(event)
+        self.version = event.originator_version
+        self.recorded_at = event.recorded_at
+
+    def _evolve(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that every event of this aggregate repeats."""
+        return {}
+
+    def seal(self, event: Event) -> None:
+        """Complete a new event with what is known only once it has been applied."""
+
+    def copy(self) -> Self:
+        """The same state again, on which a trial leaves this one untouched."""
+        raise NotImplementedError
+
+    def next_id(self, prefix: str) -> str:
+        """The id of what the next event will bring about."""
+        return ids.event_id(prefix, self.key, self.version + 1)

@@ -1,0 +1,47 @@
+"""Parts of answers: plain values, ready for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from creditledger.domain.account import CreditAccount
+from creditledger.domain.lots import Lot
+
+
+def instant(moment: datetime | None) -> str | None:
+    """A moment as RFC 3339 in UTC with microseconds."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def balance(account: CreditAccount) -> dict[str, Any]:
+    """The account's five figures."""
+    figures = account.balance()
+    return {
+        "asset": account.asset,
+        "available": figures.available,
+        "held": figures.held,
+        "scheduled": figures.scheduled,
+        "debt": figures.debt,
+        "overage": figures.overage,
+    }
+
+
+def drawn(legs: Iterable[tuple[Lot, int]]) -> list[dict[str, Any]]:
+    """Which lots gave how much; a lot that gave twice is named once."""
+    lines: dict[str, dict[str, Any]] = {}
+    for lot, amount in legs:
+        line = lines.get(lot.grant_id)
+        if line is None:
+            lines[lot.grant_id] = {
+                "grant_id": lot.grant_id,
+                "source": lot.source,
+                "amount": amount,
+                "expires_at": instant(lot.expires_at),
+            }
+        else:
+            line["amount"] += amount
+    return list(lines.values())

@@ -1,0 +1,234 @@
+"""The books: the aggregates that commands are decided on, and what was decided so far.
+
+One thread uses them. They outlive a batch, so that accounts in use need not be loaded again; what
+another process writes meanwhile shows as a conflict when the batch is saved, because the versions
+of all streams touched are checked there, also of those that were only read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from creditledger.domain import ids, snapshots
+from creditledger.domain.account import CreditAccount
+from creditledger.domain.aggregate import Aggregate
+from creditledger.domain.events import Context, Event
+from creditledger.domain.ids import EventRef
+from creditledger.domain.policies import Policies
+from creditledger.domain.store import Expectation, LedgerStore, Snapshot, Stream
+from creditledger.domain.trails import Trail
+
+A = TypeVar("A", bound=Aggregate)
+V = TypeVar("V", bound=Event)
+
+#: What time does has no command behind it.
+TIME: Final = Context("system:time", "time", "time")
+
+#: Enough that a snapshot is rare, few enough that the events after it load within milliseconds.
+SNAPSHOT_INTERVAL: Final = 1_000
+
+
+class Books:
+    """Aggregates by their streams, loaded as needed; `record` is the only way to change them."""
+
+    def __init__(self, store: LedgerStore, policies: Policies, *, cache_limit: int) -> None:
+        self.policies = policies
+        self.pending: list[Event] = []
+        #: Streams touched since `turn`, the ids of receipts told among them.
+        self.touched: set[UUID] = set()
+        #: The account that the command is about, for its receipt.
+        self.subject: CreditAccount | None = None
+        self._store = store
+        self._cache_limit = cache_limit
+        self._kept: OrderedDict[UUID, Aggregate] = OrderedDict()
+        self._loaded: dict[UUID, Stream] = {}
+        self._versions: dict[UUID, int] = {}
+        self._trial: dict[UUID, Aggregate] | None = None
+        self._now: datetime = datetime.min.replace(tzinfo=UTC)
+        self._context = TIME
+
+    # One command's turn.
+
+    def turn(self, now: datetime, context: Context) -> None:
+        """Begin with the next command: its moment and who wished it."""
+        self._now, self._context = now, context
+        self.pending = []
+        self.touched = set()
+        self.subject = None
+
+    def now(self, aggregate: Aggregate) -> datetime:
+        """The command's moment, never earlier than the aggregate's last event."""
+        last = aggregate.recorded_at
+        return self._now if last is None or last <= self._now else last
+
+    def get(self, kind: type[A], stream: UUID) -> A:
+        """The aggregate of a stream; a new one where nothing is stored."""
+        aggregate = self._kept.get(stream)
+        if aggregate is None:
+            aggregate = self._load(kind, stream)
+        else:
+            self._kept.move_to_end(stream)
+        if not isinstance(aggregate, kind):
+            raise TypeError(f"the stream {stream} is no {kind.__name__}")
+        self.touched.add(stream)
+        self._versions.setdefault(stream, aggregate.version)
+        if self._trial is not None and stream not in self._trial:
+            self._trial[stream] = aggregate.copy()
+        return aggregate
+
+    def account(self, customer_id: str, asset: str) -> CreditAccount:
+        """A customer's account of an asset, new where it has no events."""
+        account = self.get(CreditAccount, ids.account_id(customer_id, asset))
+        if account.version == 0:
+            account.customer_id, account.asset = customer_id, asset
+        if self.subject is None:
+            self.subject = account
+        return account
+
+    def account_of(self, ref: EventRef | None) -> CreditAccount | None:
+        """The account that an id points into, or None where there is none."""
+        if ref is None:
+            return None
+        account = self.get(CreditAccount, ref.stream)
+        if account.version < ref.version:
+            return None
+        if self.subject is None:
+            self.subject = account
+        return account
+
+    def trail(self, subject: str, *, fresh: bool = False) -> Trail:
+        """What became of a grant, hold or deduction; `fresh` where it cannot have begun yet."""
+        stream = ids.trail_id(subject)
+        if fresh and stream not in self._kept:
+            # An open hold's trail is empty, so a look in the store would find nothing.
+            self._kept[stream] = Trail(stream)
+        return self.get(Trail, stream)
+
+    def event(self, kind: type[V], ref: EventRef) -> V | None:
+        """The event at that place, where it is of this kind."""
+        for event in self.pending:
+            if (event.originator_id, event.originator_version) == ref:
+                return event if isinstance(event, kind) else None
+        found = self._recent.get(ref) or self._store.events([ref]).get(ref)
+        return found if isinstance(found, kind) else None
+
+    def record(
+        self, aggregate: Aggregate, kind: type[V], *, context: Context | None = None, **fields: Any
+    ) -> V:
+        """Let a fact happen: build the event, change the aggregate, keep it for saving."""
+        event = kind(
+            originator_id=aggregate.id,
+            originator_version=aggregate.version + 1,
+            recorded_at=self.now(aggregate),
+            context=context or self._context,
+            **aggregate.identity(),
+            **fields,
+        )
+        aggregate.apply(event)
+        aggregate.seal(event)
+        self.pending.append(event)
+        return event
+
+    # Trials: what must leave no trace if it comes to nothing.
+
+    def try_out(self) -> None:
+        """From here on, `undo` can bring all aggregates back to where they are now."""
+        self._trial = {}
+
+    def undo(self) -> None:
+        """Bring the aggregates back to where they were at `try_out`."""
+        for stream, aggregate in (self._trial or {}).items():
+            self._kept[stream] = aggregate
+        self._trial = None
+
+    def settle_trial(self) -> None:
+        """Let what was tried out stand."""
+        self._trial = None
+
+    # One batch of commands.
+
+    _recent: dict[EventRef, Event]
+
+    def begin(self, streams: Collection[UUID]) -> None:
+        """Begin with a batch, and load what it will need with one query."""
+        self._versions = {}
+        self._recent = {}
+        cold = [stream for stream in streams if stream not in self._kept]
+        self._loaded = {}
+        if cold:
+            found = self._store.load(cold)
+            self._loaded = {stream: found.get(stream, _EMPTY) for stream in cold}
+
+    def remember(self, events: Iterable[Event]) -> None:
+        """Find these events by their ids although they are not saved yet."""
+        for event in events:
+            self._recent[EventRef(event.originator_id, event.originator_version)] = event
+
+    @property
+    def versions(self) -> dict[UUID, int]:
+        """The streams touched in this batch, each with its version when it was first touched."""
+        return self._versions
+
+    def expectations(self, events: Iterable[Event]) -> list[Expectation]:
+        """What must not have changed: the streams that were read and that `events` do not write."""
+        written = {event.originator_id for event in events}
+        return [
+            Expectation(stream, version)
+            for stream, version in self._versions.items()
+            if stream not in written
+        ]
+
+    def forget(self, streams: Iterable[UUID]) -> None:
+        """Load these anew when they are needed again."""
+        for stream in streams:
+            self._kept.pop(stream, None)
+            self._loaded.pop(stream, None)
+            self._versions.pop(stream, None)
+        self._trial = None
+
+    def due_snapshots(self) -> list[Snapshot]:
+        """States worth keeping among the accounts touched; each is told once."""
+        due = []
+        for stream in self._versions:
+            account = self._kept.get(stream)
+            if not isinstance(account, CreditAccount):
+                continue
+            # A large state is saved more rarely, so that its cost a command stays the same.
+            interval = max(SNAPSHOT_INTERVAL, len(account.lots) + len(account.holds))
+            if account.version - account.snapshot_version >= interval:
+                account.snapshot_version = account.version
+                due.append(snapshots.take(account))
+        return due
+
+    def shrink(self) -> None:
+        """Let go of the aggregates used longest ago, past the cache's limit."""
+        while len(self._kept) > self._cache_limit:
+            self._kept.popitem(last=False)
+        self._loaded = {}
+
+    def _load(self, kind: type[A], stream: UUID) -> Aggregate:
+        stored = self._loaded.pop(stream, None)
+        if stored is None:
+            stored = self._store.load([stream]).get(stream, _EMPTY)
+        aggregate = rebuild(kind, stream, stored)
+        self._kept[stream] = aggregate
+        return aggregate
+
+
+_EMPTY: Final = Stream(None, ())
+
+
+def rebuild(kind: type[A], stream: UUID, stored: Stream) -> Aggregate:
+    """The aggregate that follows from what is stored of its stream."""
+    aggregate: Aggregate | None = None
+    if stored.snapshot is not None:
+        aggregate = snapshots.restore(stored.snapshot)
+    if aggregate is None:
+        aggregate = kind(stream)
+    for event in stored.events:
+        aggregate.apply(event)
+    return aggregate

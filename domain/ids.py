@@ -1,0 +1,116 @@
+"""Ids: what leads from a name to a stream, and from an id to its event, without a look-up table.
+
+Streams have UUIDs derived from what they are about. Things that one event brings about (a grant,
+a hold, a deduction, an entry…) are named `prefix_<stream><version>`: the stream's UUID in base 32
+(26 characters), then the event's version in that stream. So every id tells where its event is.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b32hexdecode, b32hexencode
+from typing import Final, NamedTuple
+from uuid import UUID, uuid5
+
+_NAMESPACE: Final = UUID("5d1c1b4c-9f2a-5e0e-8a55-c4ed17f0a11e")
+
+_KEY = r"[0-9a-v]{26}"
+_EVENT_ID = re.compile(rf"([a-z]{{3}})_({_KEY})([1-9][0-9]{{0,17}})")
+_STREAM_ID = re.compile(rf"([a-z]{{3}})_({_KEY})")
+
+GRANT: Final = "grt"
+HOLD: Final = "hld"
+DEDUCTION: Final = "ded"
+REFUND: Final = "ref"
+REVOCATION: Final = "rev"
+REINSTATEMENT: Final = "rei"
+ENTRY: Final = "ent"
+EVENT: Final = "evt"
+PAYMENT: Final = "pay"
+RECEIPT: Final = "rcp"
+DELIVERY: Final = "whd"
+
+
+class EventRef(NamedTuple):
+    """Where an event stands: its stream and its version there."""
+
+    stream: UUID
+    version: int
+
+
+def account_id(customer_id: str, asset: str) -> UUID:
+    """The stream of one customer's holding of one asset."""
+    return uuid5(_NAMESPACE, f"account/{asset}/{customer_id}")
+
+
+def trail_id(subject: str) -> UUID:
+    """The small stream of what became of a grant, hold or deduction."""
+    return uuid5(_NAMESPACE, f"trail/{subject}")
+
+
+def payment_stream(provider: str, provider_id: str) -> UUID:
+    """The stream of one payment at a provider."""
+    return uuid5(_NAMESPACE, f"payment/{provider}/{provider_id}")
+
+
+def price_stream(provider: str, price_id: str) -> UUID:
+    """The stream of what one price of a provider is worth."""
+    return uuid5(_NAMESPACE, f"price/{provider}/{price_id}")
+
+
+def link_stream(provider: str, provider_customer_id: str) -> UUID:
+    """The stream that says whose account a provider's customer is."""
+    return uuid5(_NAMESPACE, f"link/{provider}/{provider_customer_id}")
+
+
+def receipt_uuid(client_id: str, key: str) -> UUID:
+    """The receipt of one wish: derived from the client and its idempotency key."""
+    return uuid5(_NAMESPACE, f"receipt/{client_id}/{key}")
+
+
+def delivery_uuid(provider: str, provider_delivery_id: str) -> UUID:
+    """One delivery of a provider, however often it comes."""
+    return uuid5(_NAMESPACE, f"delivery/{provider}/{provider_delivery_id}")
+
+
+def stream_key(stream: UUID) -> str:
+    """The stream's UUID as 26 characters of base 32."""
+    return b32hexencode(stream.bytes).decode().rstrip("=").lower()
+
+
+def stream_from_key(key: str) -> UUID | None:
+    """The stream behind 26 characters, or None where they are not what `stream_key` writes."""
+    stream = UUID(bytes=b32hexdecode(key.upper() + "======"))
+    return stream if stream_key(stream) == key else None
+
+
+def event_id(prefix: str, key: str, version: int) -> str:
+    """The id of what the event at `version` of the stream with this key brought about."""
+    return f"{prefix}_{key}{version}"
+
+
+def stream_id(prefix: str, stream: UUID) -> str:
+    """The public id of a whole stream (a payment), or of a receipt."""
+    return f"{prefix}_{stream_key(stream)}"
+
+
+def parse_event_id(prefix: str, text: str) -> EventRef | None:
+    """Where the event behind an id stands, or None where the text cannot be such an id."""
+    match = _EVENT_ID.fullmatch(text)
+    if match is None or match[1] != prefix:
+        return None
+    stream = stream_from_key(match[2])
+    return None if stream is None else EventRef(stream, int(match[3]))
+
+
+def parse_stream_id(prefix: str, text: str) -> UUID | None:
+    """The stream behind a public id, or None where the text cannot be such an id."""
+    match = _STREAM_ID.fullmatch(text)
+    if match is None or match[1] != prefix:
+        return None
+    return stream_from_key(match[2])
+
+
+def version_of(text: str) -> int:
+    """The version in an id that this ledger has made itself."""
+    return int(text[30:])

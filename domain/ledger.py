@@ -1,0 +1,397 @@
+"""The ledger: the one door through which anything changes.
+
+Commands that arrive together are decided together, in order, and saved with their receipts in one
+transaction. What is not affected by somebody else's write is never decided twice, and nothing is
+told before it is saved (domain/README.md, 9).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from creditledger.domain import answers, ids
+from creditledger.domain.books import TIME, Books
+from creditledger.domain.errors import (
+    BatchRefused,
+    Failed,
+    Invalid,
+    KeyReused,
+    LedgerError,
+    Refused,
+    error_of,
+)
+from creditledger.domain.events import Context, Event
+from creditledger.domain.policies import Policies
+from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
+from creditledger.domain.rules import RULES
+from creditledger.domain.store import Conflict, LedgerStore, Unavailable
+
+#: A conflict more than this often in a row means that the other writers do not stop.
+ATTEMPTS_MAX: Final = 10
+
+#: First answers kept at hand for retries that come soon; older ones are found in the store.
+RECENT_RECEIPTS: Final = 10_000
+
+_NIL: Final = UUID(int=0)
+
+_Told = Receipt | LedgerError
+
+
+@dataclass(slots=True)
+class _Case:
+    """One wish or batch, and what was decided on it so far."""
+
+    item: Wish | Batch
+    events: list[Event] = field(default_factory=list)
+    #: What each wish was told, and the events of the case up to then; none for a first answer again.
+    told: list[tuple[_Told, int | None]] = field(default_factory=list)
+    #: The receipts to save, each with the number of events of the case up to its own.
+    receipts: list[tuple[Receipt, int]] = field(default_factory=list)
+    #: Streams looked at, and receipts: what ties the case to others.
+    touched: set[UUID] = field(default_factory=set)
+    #: The batch's own receipt, and whether it is a first answer again.
+    own: tuple[_Told, int | None] | None = None
+
+    def wishes(self) -> Sequence[Wish]:
+        return self.item.wishes if isinstance(self.item, Batch) else (self.item,)
+
+    def keys(self) -> set[UUID]:
+        keys = {wish.receipt_id for wish in self.wishes()} | {self.item.receipt_id}
+        return {key for key in keys if key is not None}
+
+    def clear(self) -> None:
+        self.events, self.told, self.receipts = [], [], []
+        self.touched, self.own = set(), None
+
+
+class Ledger:
+    """Decides commands and saves what follows. For one thread only.
+
+    `now` is the clock, aware and in UTC; `cache_limit` how many aggregates are kept at hand.
+    """
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        *,
+        now: Callable[[], datetime],
+        policies: Policies | None = None,
+        cache_limit: int = 50_000,
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._books = Books(store, policies or Policies(), cache_limit=cache_limit)
+        self._recent: OrderedDict[UUID, Receipt] = OrderedDict()
+        #: Receipts of this run, decided or found in the store.
+        self._first: dict[UUID, Receipt] = {}
+
+    def handle(self, items: Sequence[Wish | Batch]) -> list[Outcome]:
+        """Decide these in order, save it all at once, and return what each is told.
+
+        Raises Unavailable where nothing can be saved, or it is not known whether it was: then the
+        same keys, sent again, find out. A fault on one item is told to it alone, as `Failed`.
+        """
+        try:
+            return self._run(items)
+        except (Conflict, Unavailable):
+            raise
+        except Exception as fault:  # noqa: BLE001 - one item's fault must not reach the others
+            if len(items) > 1:
+                return [self.handle([item])[0] for item in items]
+            failed = Failed()
+            failed.__cause__ = fault
+            return [failed]
+
+    def _run(self, items: Sequence[Wish | Batch]) -> list[Outcome]:
+        cases = [_Case(item) for item in items]
+        self._first = {}
+        try:
+            self._books.begin(_forecast(cases))
+            open_cases: Iterable[_Case] = cases
+            for _ in range(ATTEMPTS_MAX):
+                for case in open_cases:
+                    self._decide(case)
+                try:
+                    base = self._save(cases)
+                except Conflict:
+                    open_cases = self._contested(cases)
+                except Unavailable:
+                    open_cases = self._unknown(cases)
+                else:
+                    return self._tell(cases, base)
+            raise Unavailable(f"other writers were first {ATTEMPTS_MAX} times in a row")
+        except BaseException:
+            # What was decided is not saved, so the accounts at hand must not show it.
+            self._books.forget(list(self._books.versions))
+            raise
+
+    # Deciding.
+
+    def _decide(self, case: _Case) -> None:
+        item = case.item
+        if isinstance(item, Batch):
+            self._decide_batch(item, case)
+        else:
+            case.told.append(self._decide_wish(item, case))
+
+    def _decide_wish(self, wish: Wish, case: _Case) -> tuple[_Told, int | None]:
+        first = self._first_answer(wish, case)
+        if first is not None:
+            return first, None
+        if wish.dry_run:
+            self._books.try_out()
+        told = self._try(wish, case)
+        if wish.dry_run:
+            self._books.undo()
+            case.events = []
+        return told, len(case.events)
+
+    def _decide_batch(self, batch: Batch, case: _Case) -> None:
+        first = self._first_answer(batch, case)
+        if first is not None:
+            case.own = first, None
+            return
+        tried_out = batch.all_or_nothing or batch.dry_run
+        if tried_out:
+            self._books.try_out()
+        refusal = None
+        for index, wish in enumerate(batch.wishes):
+            told = self._first_answer(wish, case)
+            number = None
+            if told is None:
+                told = self._try(wish, case)
+                number = len(case.events)
+            case.told.append((told, number))
+            refusal = _refusal(index, told) if batch.all_or_nothing else None
+            if refusal is not None:
+                break
+        if tried_out and (refusal is not None or batch.dry_run):
+            self._undo(case)
+        self._books.settle_trial()
+        self._close_batch(batch, case, refusal)
+
+    def _undo(self, case: _Case) -> None:
+        self._books.undo()
+        for receipt, _ in case.receipts:
+            self._first.pop(receipt.id, None)
+        case.events, case.receipts = [], []
+        case.told = [(told, 0) for told, _ in case.told]
+
+    def _close_batch(self, batch: Batch, case: _Case, refusal: BatchRefused | None) -> None:
+        answer: dict[str, Any] = {"results": [_brief(told) for told, _ in case.told]}
+        outcome = ACCEPTED
+        if refusal is not None:
+            outcome, answer = refusal.code, {"detail": refusal.message, **refusal.values}
+        receipt = Receipt(
+            id=batch.receipt_id or _NIL,
+            client_id=batch.client_id,
+            key=batch.key or "",
+            fingerprint=batch.fingerprint,
+            command="batch",
+            customer_id=None,
+            asset=None,
+            outcome=outcome,
+            answer=answer,
+            recorded_at=self._now(),
+        )
+        self._keep(receipt, case)
+        case.own = receipt, len(case.events)
+
+    def _first_answer(self, item: Wish | Batch, case: _Case) -> _Told | None:
+        """What the key was told before, where it was used before."""
+        receipt_id = item.receipt_id
+        if receipt_id is None:
+            return None
+        case.touched.add(receipt_id)
+        first = self._first.get(receipt_id) or self._recent.get(receipt_id)
+        if first is None:
+            return None
+        if first.fingerprint != item.fingerprint:
+            return KeyReused(idempotency_key=item.key)
+        return first.as_replay()
+
+    def _try(self, wish: Wish, case: _Case) -> _Told:
+        command, books = wish.command, self._books
+        now = self._now()
+        receipt_id = wish.receipt_id or _NIL
+        cause = wish.causation_id or ids.stream_id(ids.RECEIPT, receipt_id)
+        context = Context(
+            wish.actor,
+            cause,
+            wish.correlation_id or cause,
+            command.happened_at,
+            command.metadata,
+        )
+        books.turn(now, context)
+        answer: dict[str, Any]
+        try:
+            if command.happened_at is not None and command.happened_at > now:
+                reason = f"lies in the future (now {answers.instant(now)})"
+                raise Invalid(field="happened_at", reason=reason)
+            answer, outcome = RULES[type(command)].decide(command, books), ACCEPTED
+        except Refused as refusal:
+            self._assert_only_due(refusal)
+            answer, outcome = {"detail": refusal.message, **refusal.values}, refusal.code
+        except LedgerError as error:
+            self._assert_only_due(error)
+            self._collect(case)
+            return error
+        self._collect(case)
+        subject = books.subject
+        receipt = Receipt(
+            id=receipt_id,
+            client_id=wish.client_id,
+            key=wish.key or "",
+            fingerprint=wish.fingerprint,
+            command=command.NAME,
+            customer_id=None if subject is None else subject.customer_id,
+            asset=None if subject is None else subject.asset,
+            outcome=outcome,
+            answer=answer,
+            recorded_at=now,
+        )
+        self._keep(receipt, case)
+        return receipt
+
+    def _keep(self, receipt: Receipt, case: _Case) -> None:
+        if receipt.id == _NIL or case.item.dry_run:
+            return
+        case.receipts.append((receipt, len(case.events)))
+        self._first[receipt.id] = receipt
+
+    def _collect(self, case: _Case) -> None:
+        books = self._books
+        case.events.extend(books.pending)
+        case.touched |= books.touched
+        books.remember(books.pending)
+
+    def _assert_only_due(self, refusal: LedgerError) -> None:
+        """A decision refuses before it records: only what time did may stand."""
+        if any(event.context is not TIME for event in self._books.pending):
+            raise AssertionError("a decision recorded events and then refused") from refusal
+
+    # Saving.
+
+    def _save(self, cases: Sequence[_Case]) -> int:
+        events: list[Event] = []
+        receipts: list[tuple[Receipt, int]] = []
+        for case in cases:
+            receipts += [(receipt, len(events) + number) for receipt, number in case.receipts]
+            events += case.events
+        return self._store.append(events, receipts, self._books.expectations(events))
+
+    def _contested(self, cases: Sequence[_Case]) -> list[_Case]:
+        """Somebody was first: find who is affected, directly or through others, and start those
+        over on fresh state."""
+        found = self._store.receipts(_keys(cases))
+        tainted = self._store.changed(self._books.versions) | set(found)
+        affected: list[_Case] = []
+        while True:
+            reached = [case for case in cases if case.touched & tainted]
+            if len(reached) == len(affected):
+                break
+            affected = reached
+            for case in affected:
+                tainted |= case.touched
+        return self._start_over(affected or list(cases), found)
+
+    def _unknown(self, cases: Sequence[_Case]) -> list[_Case]:
+        """The commit may have happened: look the keys up before anything is decided again."""
+        self._books.forget(list(self._books.versions))
+        return self._start_over(list(cases), self._store.receipts(_keys(cases)))
+
+    def _start_over(self, cases: list[_Case], found: Any) -> list[_Case]:
+        for case in cases:
+            self._books.forget(case.touched)
+            for receipt, _ in case.receipts:
+                self._first.pop(receipt.id, None)
+            case.clear()
+        self._first.update(found)
+        return cases
+
+    # Telling.
+
+    def _tell(self, cases: Sequence[_Case], base: int) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for case in cases:
+            told = [self._final(told, number, base) for told, number in case.told]
+            own = None if case.own is None else self._final(*case.own, base)
+            base += len(case.events)
+            if own is None:
+                outcomes.append(told[0])
+            elif isinstance(own, LedgerError):
+                outcomes.append(own)
+            else:
+                results = self._results(own) if own.replayed else told
+                outcomes.append(BatchReceipt(receipt=own, results=results))
+        while len(self._recent) > RECENT_RECEIPTS:
+            self._recent.popitem(last=False)
+        snapshots = self._books.due_snapshots()
+        if snapshots:
+            with suppress(Conflict, Unavailable):
+                self._store.save_snapshots(snapshots)
+        self._books.shrink()
+        return outcomes
+
+    def _final(self, told: _Told, number: int | None, base: int) -> _Told:
+        if isinstance(told, LedgerError):
+            return told
+        if number is None:
+            return self._recent.get(told.id, told).as_replay()
+        final = replace(told, position=base + number)
+        if self._first.get(told.id) is told:
+            self._recent[told.id] = final
+        return final
+
+    def _results(self, own: Receipt) -> list[_Told]:
+        """What the commands of a batch were told, from their own receipts."""
+        briefs = own.answer.get("results", ())
+        receipt_ids = [
+            ids.parse_stream_id(ids.RECEIPT, brief["receipt_id"])
+            for brief in briefs
+            if "receipt_id" in brief
+        ]
+        found = self._store.receipts([rid for rid in receipt_ids if rid is not None])
+        by_public_id = {receipt.public_id: receipt for receipt in found.values()}
+        return [
+            replace(by_public_id[brief["receipt_id"]], replayed=brief["replayed"])
+            if "receipt_id" in brief
+            else error_of(brief["code"], brief["values"])
+            for brief in briefs
+        ]
+
+
+def _forecast(cases: Iterable[_Case]) -> set[UUID]:
+    return {
+        stream
+        for case in cases
+        for wish in case.wishes()
+        for stream in RULES[type(wish.command)].streams(wish.command)
+    }
+
+
+def _keys(cases: Iterable[_Case]) -> set[UUID]:
+    return set().union(*(case.keys() for case in cases))
+
+
+def _refusal(index: int, told: _Told) -> BatchRefused | None:
+    """Why a batch of all or nothing comes to nothing, where it does."""
+    if isinstance(told, LedgerError):
+        return BatchRefused(index=index, refused_code=told.code, reason=told.message)
+    if told.outcome != ACCEPTED:
+        detail = str(told.answer["detail"])
+        return BatchRefused(index=index, refused_code=told.outcome, reason=detail)
+    return None
+
+
+def _brief(told: _Told) -> dict[str, Any]:
+    """How a batch's receipt remembers what one of its commands was told."""
+    if isinstance(told, LedgerError):
+        return {"code": told.code, "values": told.values}
+    return {"receipt_id": told.public_id, "replayed": told.replayed}

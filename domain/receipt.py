@@ -1,0 +1,111 @@
+"""Receipts: the proof that one wish was decided, and what it was told.
+
+A wish is a command with its caller's idempotency key. Its receipt is stored in the same
+transaction as the events, accepted or refused, and is kept for ever (domain/README.md, 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from creditledger.domain import ids
+from creditledger.domain.commands import Command
+from creditledger.domain.errors import LedgerError
+
+#: What a command was told, ready for JSON: dicts, lists, strings, integers and None.
+Answer = Mapping[str, Any]
+
+ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One command as a client sent it.
+
+    `key` is None for what the service itself wishes (natural identities protect it) and for dry
+    runs. `fingerprint` tells whether a key came back with the same command.
+    """
+
+    command: Command
+    actor: str
+    client_id: str
+    key: str | None
+    fingerprint: bytes = b""
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    dry_run: bool = False
+
+    @property
+    def receipt_id(self) -> UUID | None:
+        """The id of this wish's receipt, derived from client and key."""
+        return None if self.key is None else ids.receipt_uuid(self.client_id, self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Several wishes that are decided in order, in one transaction, under a key of their own."""
+
+    wishes: Sequence[Wish]
+    all_or_nothing: bool
+    client_id: str
+    key: str | None
+    fingerprint: bytes = b""
+    dry_run: bool = False
+
+    @property
+    def receipt_id(self) -> UUID | None:
+        """The id of the batch's own receipt."""
+        return None if self.key is None else ids.receipt_uuid(self.client_id, self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What one wish was told.
+
+    `outcome` is `accepted` or the code of the refusal; `answer` the body for the caller (the
+    values of the refusal, with its sentence as `detail`), without the position; `position` is
+    where in the log the change stands. `replayed` tells that this is a first answer again. A wish
+    without a key has a receipt, too, with the nil UUID, which is told and not stored.
+    """
+
+    id: UUID
+    client_id: str
+    key: str
+    fingerprint: bytes
+    command: str
+    customer_id: str | None
+    asset: str | None
+    outcome: str
+    answer: Answer
+    recorded_at: datetime
+    position: int = 0
+    replayed: bool = False
+
+    @property
+    def public_id(self) -> str:
+        """The `rcp_` id."""
+        return ids.stream_id(ids.RECEIPT, self.id)
+
+    def as_replay(self) -> Receipt:
+        """The same receipt, told for a second time."""
+        return replace(self, replayed=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReceipt:
+    """What a batch was told: a receipt or an error for each of its wishes, and its own receipt.
+
+    The own receipt's outcome is `accepted`, or `batch_refused` where one refusal refused all.
+    """
+
+    receipt: Receipt
+    results: Sequence[Receipt | LedgerError]
+
+
+#: What `Ledger.handle` gives back for each wish or batch. Errors in it (`Invalid`, `KeyReused`,
+#: `Parked`) are not remembered: the same key may be tried again.
+Outcome = Receipt | BatchReceipt | LedgerError

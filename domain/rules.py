@@ -1,0 +1,79 @@
+"""Which decision a command gets, and which streams it will look at.
+
+The one table that `Ledger` goes by: a new command is a dataclass, a decision and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from creditledger.domain import commands as c
+from creditledger.domain import ids
+from creditledger.domain.account import CreditAccount
+from creditledger.domain.books import Books
+from creditledger.domain.deductions import deduct_credits, set_overage_limit
+from creditledger.domain.due import settle
+from creditledger.domain.grants import change_expiry, grant_credits
+from creditledger.domain.holds import capture_hold, hold_credits, release_hold
+from creditledger.domain.refunds import refund_deduction
+from creditledger.domain.revocations import reinstate_grant, revoke_grant
+from creditledger.domain.transfers import transfer_credits
+
+
+class Rule(NamedTuple):
+    """`decide` refuses before it records anything but what is due; `streams` is a forecast.
+
+    A stream that the forecast misses is loaded when it is needed: that costs a query.
+    """
+
+    decide: Callable[[Any, Books], dict[str, Any]]
+    streams: Callable[[Any], Iterable[UUID]]
+
+
+def expire_due(command: c.ExpireDue, books: Books) -> dict[str, Any]:
+    """Write down what time has done to an account."""
+    settle(books.get(CreditAccount, command.account_id), books)
+    return {}
+
+
+def _own_account(
+    command: c.GrantCredits | c.DeductCredits | c.HoldCredits | c.SetOverageLimit,
+) -> Iterable[UUID]:
+    return (ids.account_id(command.customer_id, command.asset),)
+
+
+def _both_accounts(command: c.TransferCredits) -> Iterable[UUID]:
+    return (
+        ids.account_id(command.from_customer_id, command.asset),
+        ids.account_id(command.to_customer_id, command.asset),
+    )
+
+
+def _account_of(prefix: str, subject: str) -> Iterable[UUID]:
+    ref = ids.parse_event_id(prefix, subject)
+    return () if ref is None else (ref.stream,)
+
+
+def _account_and_trail(prefix: str, subject: str) -> Iterable[UUID]:
+    ref = ids.parse_event_id(prefix, subject)
+    return () if ref is None else (ref.stream, ids.trail_id(subject))
+
+
+RULES: dict[type[c.Command], Rule] = {
+    c.GrantCredits: Rule(grant_credits, _own_account),
+    c.DeductCredits: Rule(deduct_credits, _own_account),
+    c.HoldCredits: Rule(hold_credits, _own_account),
+    c.SetOverageLimit: Rule(set_overage_limit, _own_account),
+    c.TransferCredits: Rule(transfer_credits, _both_accounts),
+    c.CaptureHold: Rule(capture_hold, lambda x: _account_of(ids.HOLD, x.hold_id)),
+    c.ReleaseHold: Rule(release_hold, lambda x: _account_of(ids.HOLD, x.hold_id)),
+    c.RefundDeduction: Rule(
+        refund_deduction, lambda x: _account_and_trail(ids.DEDUCTION, x.deduction_id)
+    ),
+    c.RevokeGrant: Rule(revoke_grant, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
+    c.ReinstateGrant: Rule(reinstate_grant, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
+    c.ChangeExpiry: Rule(change_expiry, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
+    c.ExpireDue: Rule(expire_due, lambda x: (x.account_id,)),
+}

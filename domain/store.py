@@ -1,0 +1,79 @@
+"""The port behind which events and receipts are kept: `infra/event_store.py` is the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from creditledger.domain.events import Event
+from creditledger.domain.ids import EventRef
+from creditledger.domain.receipt import Receipt
+
+
+class Conflict(Exception):
+    """Somebody else wrote first: a stream has moved on, or a key was used. Nothing was saved."""
+
+
+class Unavailable(Exception):
+    """The store cannot be reached, or a commit's outcome is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An aggregate's saved state: it affects the cost of loading, never the meaning."""
+
+    originator_id: UUID
+    originator_version: int
+    recorded_at: datetime
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What is stored of one stream, from its latest usable snapshot on."""
+
+    snapshot: Snapshot | None
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A stream that was only read, and the version at which it was read."""
+
+    originator_id: UUID
+    version: int
+
+
+class LedgerStore(Protocol):
+    """Events and receipts, saved together or not at all."""
+
+    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
+        """Streams from their snapshots on, in one query; missing ones are left out."""
+
+    def changed(self, versions: Mapping[UUID, int]) -> set[UUID]:
+        """Those streams that hold events past the given versions."""
+
+    def events(self, refs: Collection[EventRef]) -> Mapping[EventRef, Event]:
+        """Single events by where they stand; missing ones are left out."""
+
+    def receipts(self, receipt_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
+        """Receipts by their ids; missing ones are left out."""
+
+    def append(
+        self,
+        events: Sequence[Event],
+        receipts: Sequence[tuple[Receipt, int]],
+        expectations: Sequence[Expectation],
+    ) -> int:
+        """Save it all in one transaction; return the log's newest position before it.
+
+        The n-th event gets position `base + n`. Each receipt comes with the number of events up
+        to and including its own, so its position is `base + number`. Raises Conflict where a
+        stream has moved on or a receipt exists, Unavailable where the outcome is unknown.
+        """
+
+    def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Keep these states; a failure costs time later and nothing else."""

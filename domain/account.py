@@ -16,7 +16,7 @@ from uuid import UUID
 from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.aggregate import Aggregate
-from creditledger.domain.amounts import CREDITS_MAX, Credits
+from creditledger.domain.amounts import CREDITS_MAX, NO_CREDITS, Credits
 from creditledger.domain.events import ACCOUNT_EVENTS, Balance, Event, LotAmount
 from creditledger.domain.lots import Lot, Lots
 
@@ -87,7 +87,7 @@ class CreditAccount(Aggregate):
         lots: Iterable[Lot],
         holds: Iterable[Hold],
         debts: Iterable[Debt],
-        overage_limit: Credits | None = Credits(0),
+        overage_limit: Credits | None = NO_CREDITS,
         overage_period: e.OveragePeriod = "month",
         overage_since: datetime | None = None,
         overage_used: int = 0,

@@ -10,6 +10,7 @@ Refused                          a rule of the domain says no; remembered by the
 ├── ReinstatementExceedsRevocation
 ├── TransferNotRefundable
 ├── BalanceLimitExceeded
+├── PaymentAlreadyGranted
 └── BatchRefused
 Invalid                          the command does not fit the account or the clock; not remembered
 └── KeyReused                    the key belongs to another command; not remembered
@@ -115,6 +116,12 @@ class BalanceLimitExceeded(Refused):
     """The account would hold {would_be}, and a sum cannot exceed {limit}."""
 
     code = "balance_limit_exceeded"
+
+
+class PaymentAlreadyGranted(Refused):
+    """The payment {payment_id} is granted to {customer_id}: transfer or revoke the credits."""
+
+    code = "payment_already_granted"
 
 
 class BatchRefused(Refused):

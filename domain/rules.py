@@ -11,13 +11,18 @@ from uuid import UUID
 
 from creditledger.domain import commands as c
 from creditledger.domain import ids
+from creditledger.domain import provider_commands as p
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.books import Books
 from creditledger.domain.deductions import deduct_credits, set_overage_limit
 from creditledger.domain.due import settle
 from creditledger.domain.grants import change_expiry, grant_credits
 from creditledger.domain.holds import capture_hold, hold_credits, release_hold
+from creditledger.domain.link import close_link, link_customer
+from creditledger.domain.price import set_price
+from creditledger.domain.purchases import assign_purchase, record_purchase
 from creditledger.domain.refunds import refund_deduction
+from creditledger.domain.removals import report_refund, report_refund_total
 from creditledger.domain.revocations import reinstate_grant, revoke_grant
 from creditledger.domain.transfers import transfer_credits
 
@@ -61,6 +66,23 @@ def _account_and_trail(prefix: str, subject: str) -> Iterable[UUID]:
     return () if ref is None else (ref.stream, ids.trail_id(subject))
 
 
+def _payment(command: p.PaymentCommand) -> Iterable[UUID]:
+    return (ids.payment_stream(command.provider, command.provider_id),)
+
+
+def _purchase(command: p.RecordPurchase) -> Iterable[UUID]:
+    yield from _payment(command)
+    if command.provider_customer_id is not None:
+        yield ids.link_stream(command.provider, command.provider_customer_id)
+    for line in command.lines or ():
+        if line.price_id is not None:
+            yield ids.price_stream(command.provider, line.price_id)
+
+
+def _link(command: p.LinkCustomer | p.CloseLink) -> Iterable[UUID]:
+    return (ids.link_stream(command.provider, command.provider_customer_id),)
+
+
 RULES: dict[type[c.Command], Rule] = {
     c.GrantCredits: Rule(grant_credits, _own_account),
     c.DeductCredits: Rule(deduct_credits, _own_account),
@@ -75,5 +97,12 @@ RULES: dict[type[c.Command], Rule] = {
     c.RevokeGrant: Rule(revoke_grant, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
     c.ReinstateGrant: Rule(reinstate_grant, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
     c.ChangeExpiry: Rule(change_expiry, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
+    p.RecordPurchase: Rule(record_purchase, _purchase),
+    p.AssignPurchase: Rule(assign_purchase, _payment),
+    p.ReportRefund: Rule(report_refund, _payment),
+    p.ReportRefundTotal: Rule(report_refund_total, _payment),
+    p.SetPrice: Rule(set_price, lambda x: (ids.price_stream(x.provider, x.price_id),)),
+    p.LinkCustomer: Rule(link_customer, _link),
+    p.CloseLink: Rule(close_link, _link),
     c.ExpireDue: Rule(expire_due, lambda x: (x.account_id,)),
 }

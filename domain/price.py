@@ -1,0 +1,123 @@
+"""What one unit of a provider's price is worth in credits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Self
+from uuid import UUID
+
+from creditledger.domain import ids
+from creditledger.domain.aggregate import Aggregate
+from creditledger.domain.amounts import Credits
+from creditledger.domain.books import Books
+from creditledger.domain.errors import Invalid
+from creditledger.domain.events import Event
+from creditledger.domain.provider_commands import PriceKind, Provider, SetPrice
+
+#: Who says what a price is worth: a person, or the provider's own metadata.
+PriceOrigin = Literal["entered", "learned"]
+
+#: How long what was bought with a one-time price can be spent, where the price does not say.
+ONE_TIME_EXPIRES_AFTER_DAYS: Final = 365
+
+#: A hundred years: longer is meant as for ever, or is a mistake.
+EXPIRES_AFTER_DAYS_MAX: Final = 36_500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTerms:
+    """What a price is worth; `expires_after_days` is None for the default of its kind."""
+
+    credits: Credits
+    asset: str
+    kind: PriceKind
+    name: str | None
+    expires_after_days: int | None
+    plan_family: str | None
+    version: str | None
+    origin: PriceOrigin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceSet(Event):
+    """From now on, a price is worth this; what was granted before is not touched."""
+
+    TOPIC: ClassVar[str] = "creditledger.PriceSet"
+
+    provider: Provider
+    price_id: str
+    terms: PriceTerms
+
+
+PRICE_EVENTS: tuple[type[Event], ...] = (PriceSet,)
+
+
+class Price(Aggregate):
+    """A price of a provider; `terms` is None as long as nobody said what it is worth."""
+
+    __slots__ = ("terms",)
+
+    EVENTS: ClassVar[tuple[type[Event], ...]] = PRICE_EVENTS
+
+    def __init__(self, stream: UUID) -> None:
+        super().__init__(stream)
+        self.terms: PriceTerms | None = None
+
+    def copy(self) -> Self:
+        """The same state again."""
+        other = type(self)(self.id)
+        other.version, other.recorded_at = self.version, self.recorded_at
+        other.terms = self.terms
+        return other
+
+    def _evolve(self, event: Event) -> None:
+        match event:
+            case PriceSet():
+                self.terms = event.terms
+
+
+def find_price(provider: str, price_id: str, books: Books) -> Price:
+    """A provider's price, new where nobody said what it is worth."""
+    return books.get(Price, ids.price_stream(provider, price_id))
+
+
+def set_price(command: SetPrice, books: Books) -> dict[str, Any]:
+    """Say by hand what a price is worth; what was granted before is not touched."""
+    terms = PriceTerms(
+        credits=command.credits,
+        asset=command.asset,
+        kind=command.kind,
+        name=command.name,
+        expires_after_days=command.expires_after_days,
+        plan_family=command.plan_family,
+        version=command.version,
+        origin="entered",
+    )
+    if command.kind == "usage" and command.credits:
+        raise Invalid(field="credits", reason=f"is {command.credits}, and usage is worth none")
+    days = command.expires_after_days
+    if days is not None and not 1 <= days <= EXPIRES_AFTER_DAYS_MAX:
+        reason = f"is {days}, and can be from 1 to {EXPIRES_AFTER_DAYS_MAX}"
+        raise Invalid(field="expires_after_days", reason=reason)
+    price = find_price(command.provider, command.price_id, books)
+    if price.terms != terms:
+        record_terms(price, command.provider, command.price_id, terms, books)
+    return {
+        "provider": command.provider,
+        "price_id": command.price_id,
+        "credits": terms.credits,
+        "asset": terms.asset,
+        "kind": terms.kind,
+        "name": terms.name,
+        "expires_after_days": terms.expires_after_days,
+        "plan_family": terms.plan_family,
+        "version": terms.version,
+        "origin": terms.origin,
+    }
+
+
+def record_terms(
+    price: Price, provider: str, price_id: str, terms: PriceTerms, books: Books
+) -> None:
+    """From now on, the price is worth this."""
+    books.record(price, PriceSet, provider=provider, price_id=price_id, terms=terms)

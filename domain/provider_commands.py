@@ -1,0 +1,167 @@
+"""What payment providers tell, and what people enter about it, as commands of the ledger.
+
+Providers tell the same thing often, late and out of order, so these commands say what is, never
+what to add: "this purchase was paid", "so much of it is refunded in all".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from creditledger.domain.amounts import Credits, Money
+from creditledger.domain.commands import Command
+
+Provider = Literal["stripe", "polar"]
+PriceKind = Literal["one_time", "recurring", "usage"]
+#: `requires_action` and `pending` have moved no money; `failed` and `canceled` never will again.
+RefundStatus = Literal["pending", "requires_action", "succeeded", "failed", "canceled"]
+#: Who says whose a provider's customer is: a person, the customer's own record, a purchase.
+LinkOrigin = Literal["hand", "customer", "purchase"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedPrice:
+    """What a provider's own metadata says that a price is worth."""
+
+    credits: Credits
+    kind: PriceKind
+    name: str | None = None
+    plan_family: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurchaseLine:
+    """One thing that was bought; without a price id it is worth no credits.
+
+    `amount` is its part of the payment in minor units, where the provider tells it.
+    """
+
+    price_id: str | None
+    quantity: int = 1
+    amount: int | None = None
+    learned: LearnedPrice | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundTotal:
+    """How much of a payment is refunded in all, as the payment's own record told at one moment.
+
+    The newest stands. Records without a time of their own (`as_of` None) only ever grow: of
+    those, the largest stands. `told_at` decides between records of one moment.
+    """
+
+    amount: int
+    as_of: datetime | None = None
+    told_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderCommand(Command):
+    """A command about what a provider knows."""
+
+    provider: Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentCommand(ProviderCommand):
+    """A command about one payment; `provider_id` is the object that identifies it."""
+
+    provider_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPurchase(PaymentCommand):
+    """A one-off purchase was paid: grant what was bought, once, whatever told of it.
+
+    `lines` is None where what was bought is not known. `customer_id` is the owner that the
+    purchase itself names; without one, the provider's customer must be linked.
+    """
+
+    NAME: ClassVar[str] = "record_purchase"
+
+    provider_customer_id: str | None
+    customer_id: str | None
+    lines: tuple[PurchaseLine, ...] | None
+    paid: Money
+    paid_at: datetime
+    refund_total: RefundTotal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignPurchase(PaymentCommand):
+    """A person says whose a purchase is that names no owner."""
+
+    NAME: ClassVar[str] = "assign_purchase"
+
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRefund(PaymentCommand):
+    """A refund of a payment is in this state.
+
+    `counted` refunds take credits back when they succeed; of a provider whose payment records
+    tell the total, refunds are only kept.
+    """
+
+    NAME: ClassVar[str] = "report_refund"
+
+    refund_id: str
+    amount: Money
+    status: RefundStatus
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRefundTotal(PaymentCommand):
+    """So much of a payment is refunded in all."""
+
+    NAME: ClassVar[str] = "report_refund_total"
+
+    currency: str
+    total: RefundTotal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPrice(ProviderCommand):
+    """One unit of a provider's price is worth so many credits (0 or more) of an asset.
+
+    `expires_after_days` counts from the payment; None takes the default of the kind.
+    """
+
+    NAME: ClassVar[str] = "set_price"
+
+    price_id: str
+    credits: Credits
+    asset: str = "credits"
+    kind: PriceKind = "one_time"
+    name: str | None = None
+    expires_after_days: int | None = None
+    plan_family: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCustomer(ProviderCommand):
+    """A provider's customer is this customer of ours; `as_of` is when that was said there."""
+
+    NAME: ClassVar[str] = "link_customer"
+
+    provider_customer_id: str
+    customer_id: str
+    origin: LinkOrigin
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseLink(ProviderCommand):
+    """A provider deleted its customer, whose last record named `customer_id`, or nobody."""
+
+    NAME: ClassVar[str] = "close_link"
+
+    provider_customer_id: str
+    customer_id: str | None
+    closed_at: datetime

@@ -1,0 +1,138 @@
+"""What a payment's refunds take back of its grants (domain/README.md, 11).
+
+The removal is a target, `floor(granted × refunded ÷ paid)` for each asset: bring what is revoked
+in all to it, whoever revoked it. Only what the policy itself took is ever given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from creditledger.domain import waiting
+from creditledger.domain.amounts import NO_CREDITS, Credits
+from creditledger.domain.books import Books
+from creditledger.domain.commands import ReinstateGrant, RevokeGrant
+from creditledger.domain.errors import Parked
+from creditledger.domain.events import LotAmount
+from creditledger.domain.payment import (
+    Payment,
+    PaymentGrant,
+    RefundReported,
+    RefundTotalReported,
+    RemovalSet,
+    describe,
+    ensure_same_currency,
+    find_payment,
+)
+from creditledger.domain.provider_commands import (
+    PaymentCommand,
+    RefundTotal,
+    ReportRefund,
+    ReportRefundTotal,
+)
+from creditledger.domain.revocations import reinstate_grant, revoke_grant
+
+_REFUNDED: Final = "the payment was refunded"
+_NOT_REFUNDED: Final = "a refund of the payment came to nothing"
+
+
+def report_refund(command: ReportRefund, books: Books) -> dict[str, Any]:
+    """A refund has come this far: keep it where that is news, and let credits follow."""
+    payment = granted_payment(command, books)
+    ensure_same_currency(payment, command.amount.currency)
+    if payment.refund_is_news(command.refund_id, command.status):
+        before = payment.targets()
+        books.record(
+            payment,
+            RefundReported,
+            customer_id=payment.customer_id,
+            refund_id=command.refund_id,
+            amount=command.amount,
+            status=command.status,
+            counted=command.counted,
+        )
+        _follow(payment, before, books)
+    return describe(payment)
+
+
+def report_refund_total(command: ReportRefundTotal, books: Books) -> dict[str, Any]:
+    """So much is refunded in all: keep it where that is news, and let credits follow."""
+    payment = granted_payment(command, books)
+    ensure_same_currency(payment, command.currency)
+    take_in_total(payment, command.total, books)
+    return describe(payment)
+
+
+def take_in_total(payment: Payment, total: RefundTotal, books: Books) -> None:
+    """Keep a total that was told of a granted payment, where it is news; let credits follow."""
+    if payment.is_news(total):
+        before = payment.targets()
+        books.record(payment, RefundTotalReported, customer_id=payment.customer_id, total=total)
+        _follow(payment, before, books)
+
+
+def remove_refunded(payment: Payment, books: Books) -> None:
+    """Let credits follow what was told of a payment's refunds before it was granted."""
+    _follow(payment, {}, books)
+
+
+def granted_payment(command: PaymentCommand, books: Books) -> Payment:
+    """The payment that a command is about. Raises Parked as long as nothing is granted for it."""
+    payment = find_payment(command, books)
+    if not payment.granted:
+        raise Parked(
+            reason="unknown_payment",
+            waits_for=waiting.payment(command.provider, command.provider_id),
+        )
+    return payment
+
+
+def _follow(payment: Payment, before: Mapping[str, int], books: Books) -> None:
+    """Bring what is revoked of each asset to its target, where the target has moved."""
+    removed = dict(payment.removed)
+    for asset, target in payment.targets().items():
+        moved = target - before.get(asset, 0)
+        grants = [grant for grant in payment.grants if grant.asset == asset]
+        if moved > 0:
+            _take(grants, target, removed, books)
+        elif moved < 0:
+            _give_back(grants, target, removed, books)
+    if removed != payment.removed:
+        lots = tuple(LotAmount(grant_id, amount) for grant_id, amount in removed.items())
+        books.record(payment, RemovalSet, customer_id=payment.customer_id, removed=lots)
+
+
+def _take(
+    grants: Sequence[PaymentGrant], target: int, removed: dict[str, Credits], books: Books
+) -> None:
+    """Revoke what the target lacks, the latest grant first."""
+    missing = target - _revoked(grants, books)
+    for grant in reversed(grants):
+        part = min(missing, grant.amount - books.trail(grant.grant_id).revoked)
+        if part > 0:
+            command = RevokeGrant(grant_id=grant.grant_id, amount=Credits(part), reason=_REFUNDED)
+            revoke_grant(command, books)
+            removed[grant.grant_id] = Credits(removed.get(grant.grant_id, 0) + part)
+            missing -= part
+
+
+def _give_back(
+    grants: Sequence[PaymentGrant], target: int, removed: dict[str, Credits], books: Books
+) -> None:
+    """Reinstate what is revoked past the target, the last taken first, and only what was taken."""
+    excess = _revoked(grants, books) - target
+    for grant in grants:
+        taken = removed.get(grant.grant_id, NO_CREDITS)
+        part = min(excess, taken, books.trail(grant.grant_id).revoked)
+        if part > 0:
+            command = ReinstateGrant(
+                grant_id=grant.grant_id, amount=Credits(part), reason=_NOT_REFUNDED
+            )
+            reinstate_grant(command, books)
+            removed[grant.grant_id] = Credits(taken - part)
+            excess -= part
+
+
+def _revoked(grants: Sequence[PaymentGrant], books: Books) -> int:
+    return sum(books.trail(grant.grant_id).revoked for grant in grants)

@@ -1,0 +1,249 @@
+"""Reading the log: in order of position, stream by stream, or as one account's past.
+
+Statements are planned anew each time: a plan that was kept from when the tables were small would
+scan them when they are large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from eventsourcing.persistence import MapperDeserialisationError
+from psycopg import Connection, InterfaceError, OperationalError
+from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.rows import TupleRow
+
+from creditledger.domain import ids
+from creditledger.domain.events import Event
+from creditledger.domain.snapshots import FORM
+from creditledger.domain.store import Snapshot, Stream, Unavailable
+from creditledger.infra.arrays import uuid_array
+from creditledger.infra.database import Pool
+from creditledger.infra.mapper import LedgerMapper
+
+#: Events that one page looks at to find those of the wanted topics, so that a rare topic costs
+#: many short pages and never a long one.
+LOOKED_AT_MAX: Final = 5_000
+
+#: Events that the server sends at a time while the whole log is read.
+_FETCHED_AT_ONCE: Final = 2_000
+
+_HEAD: Final = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
+
+# The log from a position on; the states of other topics stay where they are.
+_PAGE: Final = """
+    SELECT notification_id, topic,
+           CASE WHEN %(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[]) THEN state END,
+           originator_id, originator_version
+      FROM ledger_events
+     WHERE notification_id > %(after)s
+     ORDER BY notification_id
+     LIMIT %(rows)s
+"""
+
+# The same for a few streams, each found by its primary key.
+_PAGE_OF_STREAMS: Final = """
+    SELECT notification_id, topic,
+           CASE WHEN %(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[]) THEN state END,
+           originator_id, originator_version
+      FROM unnest(%(streams)s::uuid[]) AS wanted (stream)
+     CROSS JOIN LATERAL (
+           SELECT *
+             FROM ledger_events
+            WHERE originator_id = wanted.stream
+              AND originator_version > creditledger_version_at(wanted.stream, %(after)s)
+            ORDER BY originator_version
+            LIMIT %(rows)s) AS found
+     ORDER BY notification_id
+     LIMIT %(rows)s
+"""
+
+# The latest snapshot that is not after a moment, and the events from there to that moment. The
+# next snapshot bounds the search: times never go back in a stream.
+_PAST: Final = """
+    WITH known AS MATERIALIZED (
+        SELECT originator_version, recorded_at, state
+          FROM ledger_snapshots
+         WHERE originator_id = %(stream)s AND form = %(form)s
+    ), base AS MATERIALIZED (
+        SELECT * FROM known WHERE recorded_at <= %(at)s ORDER BY originator_version DESC LIMIT 1
+    )
+    SELECT originator_version, NULL, recorded_at, state FROM base
+    UNION ALL
+    (SELECT originator_version, topic, recorded_at, state
+       FROM ledger_events
+      WHERE originator_id = %(stream)s
+        AND originator_version > coalesce((SELECT originator_version FROM base), 0)
+        AND originator_version < coalesce(
+            (SELECT min(originator_version) FROM known WHERE recorded_at > %(at)s),
+            9223372036854775807)
+        AND recorded_at <= %(at)s
+      ORDER BY originator_version)
+"""
+
+# Everything, stream by stream.
+_BY_STREAM: Final = """
+    SELECT notification_id, topic, state, originator_id, originator_version
+      FROM ledger_events
+     ORDER BY originator_id, originator_version
+"""
+
+
+class Logged(NamedTuple):
+    """An event and its position in the log."""
+
+    position: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the log: what was wanted of it, up to `position`, where the next page begins.
+
+    `more` is False where the log ended here when it was read.
+    """
+
+    events: Sequence[Logged]
+    position: int
+    more: bool
+
+
+class UnreadableEvent(Exception):
+    """An event in the log cannot be understood by this release."""
+
+    def __init__(self, position: int, event_id: str, reason: str) -> None:
+        super().__init__(f"event {event_id} at position {position}: {reason}")
+        self.position = position
+        self.event_id = event_id
+
+
+@contextmanager
+def reaching(pool: Pool) -> Iterator[Connection[TupleRow]]:
+    """A connection of the pool; trouble with it, or with its server, is raised as Unavailable."""
+    try:
+        with pool.connection() as connection:
+            yield connection
+    except (OperationalError, InterfaceError, ReadOnlySqlTransaction) as error:
+        raise Unavailable(f"PostgreSQL: {error}") from error
+
+
+class EventLog:
+    """The log as others read it. Any thread may; every method raises Unavailable."""
+
+    def __init__(self, pool: Pool, mapper: LedgerMapper | None = None) -> None:
+        self._pool = pool
+        self._mapper = mapper or LedgerMapper()
+
+    def head(self) -> int:
+        """The newest position; 0 where nothing is stored."""
+        with reaching(self._pool) as connection:
+            return _head(connection)
+
+    def read(
+        self,
+        after: int,
+        limit: int,
+        *,
+        streams: Collection[UUID] | None = None,
+        topics: Collection[str] | None = None,
+    ) -> Page:
+        """Up to `limit` events past the position `after`, in order, of these streams and topics.
+
+        An event that cannot be read ends the page before it, and raises UnreadableEvent where
+        it would be the first.
+        """
+        values: dict[str, Any] = {
+            "after": after,
+            "rows": limit if topics is None else max(limit, LOOKED_AT_MAX),
+            "topics": None if topics is None else list(topics),
+        }
+        statement = _PAGE
+        if streams is not None:
+            statement, values["streams"] = _PAGE_OF_STREAMS, uuid_array(streams)
+        with reaching(self._pool) as connection, connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(statement, values, prepare=False).fetchall()
+        return self._page(rows, after, limit, more=len(rows) == values["rows"])
+
+    def _page(self, rows: Sequence[TupleRow], after: int, limit: int, *, more: bool) -> Page:
+        events: list[Logged] = []
+        position = after
+        for row in rows:
+            if row[2] is not None:
+                if len(events) == limit:
+                    return Page(events, position, more=True)
+                try:
+                    events.append(decoded(row, self._mapper))
+                except UnreadableEvent:
+                    if events:
+                        return Page(events, position, more=True)
+                    raise
+            position = row[0]
+        return Page(events, position, more)
+
+    def state_at(self, stream: UUID, at: datetime) -> Stream:
+        """What was stored of a stream at a past moment, from the nearest snapshot before it on."""
+        values = {"stream": stream, "at": at, "form": FORM}
+        with reaching(self._pool) as connection, connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(_PAST, values, prepare=False).fetchall()
+        return stored_stream(stream, rows, self._mapper)
+
+    @contextmanager
+    def frozen(self) -> Iterator[FrozenLog]:
+        """The log as it is now, whatever is written meanwhile, with the tables beside it."""
+        with reaching(self._pool) as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield FrozenLog(connection, _head(connection), self._mapper)
+
+
+class FrozenLog:
+    """The log at one moment. `connection` sees all tables as they were then, and is read-only."""
+
+    def __init__(self, connection: Connection[TupleRow], head: int, mapper: LedgerMapper) -> None:
+        self.connection = connection
+        self.head = head
+        self._mapper = mapper
+
+    def by_stream(self) -> Iterator[Logged]:
+        """All events, stream by stream, each in order of its versions; raises UnreadableEvent."""
+        # The whole will be read, so the plan that ends first is wanted, not the one that begins so.
+        self.connection.execute("SET LOCAL cursor_tuple_fraction = 1")
+        with self.connection.cursor("ledger_by_stream", binary=True) as cursor:
+            cursor.itersize = _FETCHED_AT_ONCE
+            cursor.execute(_BY_STREAM)
+            for row in cursor:
+                yield decoded(row, self._mapper)
+
+
+def decoded(row: TupleRow, mapper: LedgerMapper) -> Logged:
+    """The event of a row of position, topic, state, stream and version; raises UnreadableEvent."""
+    position, topic, state, stream, version = row
+    try:
+        return Logged(position, mapper.decode(topic, state))
+    except MapperDeserialisationError as error:
+        event_id = ids.event_id(ids.EVENT, ids.stream_key(stream), version)
+        raise UnreadableEvent(position, event_id, str(error)) from error
+
+
+def stored_stream(stream: UUID, rows: Iterable[TupleRow], mapper: LedgerMapper) -> Stream:
+    """A stream from rows of version, topic, time and state; a row without topic is a snapshot."""
+    snapshot = None
+    events = []
+    for version, topic, recorded_at, state in rows:
+        if topic is None:
+            plain = msgspec.json.decode(state)
+            snapshot = Snapshot(stream, version, recorded_at.astimezone(UTC), plain)
+        else:
+            events.append(mapper.decode(topic, state))
+    return Stream(snapshot, events)
+
+
+def _head(connection: Connection[TupleRow]) -> int:
+    row = connection.execute(_HEAD, prepare=False).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,237 @@
+"""The ledger's store in PostgreSQL: what commands are decided on, and where they are saved.
+
+Statements are planned anew each time, as in `event_log.py`; only the append, whose plans are made
+inside the server, is prepared.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from psycopg import sql
+from psycopg.errors import SerializationFailure, UniqueViolation
+from psycopg.rows import TupleRow
+
+from creditledger.domain import ids
+from creditledger.domain.events import Event
+from creditledger.domain.ids import EventRef
+from creditledger.domain.receipt import Receipt
+from creditledger.domain.snapshots import FORM
+from creditledger.domain.store import Conflict, Expectation, Snapshot, Stream
+from creditledger.infra.arrays import (
+    bigint_array,
+    bytea_array,
+    text_array,
+    timestamptz_array,
+    uuid_array,
+)
+from creditledger.infra.database import Pool
+from creditledger.infra.event_log import reaching, stored_stream
+from creditledger.infra.mapper import LedgerMapper
+
+#: What it means that one of these has the row already: another writer was first.
+_CONFLICTS: Final = frozenset({"ledger_events_pkey", "receipts_pkey"})
+
+# Each stream's latest snapshot, and the events after it.
+_LOAD: Final = """
+    WITH wanted AS MATERIALIZED (
+        SELECT asked.stream, snapshot.*
+          FROM unnest(%(streams)s::uuid[]) AS asked (stream)
+          LEFT JOIN LATERAL (
+               SELECT originator_version AS version, recorded_at, state
+                 FROM ledger_snapshots
+                WHERE originator_id = asked.stream AND form = %(form)s
+                ORDER BY originator_version DESC
+                LIMIT 1) AS snapshot ON true
+    )
+    SELECT stream, version, NULL, recorded_at, state FROM wanted WHERE version IS NOT NULL
+    UNION ALL
+    (SELECT wanted.stream, later.originator_version, later.topic, NULL, later.state
+       FROM wanted
+      CROSS JOIN LATERAL (
+            SELECT originator_version, topic, state
+              FROM ledger_events
+             WHERE originator_id = wanted.stream
+               AND originator_version > coalesce(wanted.version, 0)
+            OFFSET 0) AS later
+      ORDER BY wanted.stream, later.originator_version)
+"""
+
+# Streams that do not stand where they were seen.
+_CHANGED: Final = """
+    SELECT seen.stream
+      FROM unnest(%(streams)s::uuid[], %(versions)s::bigint[]) AS seen (stream, version)
+     WHERE (SELECT coalesce(max(originator_version), 0)
+              FROM ledger_events WHERE originator_id = seen.stream) <> seen.version
+"""
+
+# Events by where they stand.
+_EVENTS: Final = """
+    SELECT asked.stream, asked.version, found.topic, found.state
+      FROM unnest(%(streams)s::uuid[], %(versions)s::bigint[]) AS asked (stream, version)
+     CROSS JOIN LATERAL (
+           SELECT topic, state
+             FROM ledger_events
+            WHERE originator_id = asked.stream AND originator_version = asked.version
+           OFFSET 0) AS found
+"""
+
+# Receipts by their ids.
+_RECEIPTS: Final = """
+    SELECT receipt_id, client_id, key, fingerprint, command, customer_id, asset, outcome, answer,
+           recorded_at, position
+      FROM receipts
+     WHERE receipt_id = ANY (%s::uuid[])
+"""
+
+_APPEND: Final = sql.SQL("SELECT creditledger_append({})").format(
+    sql.SQL(", ").join(sql.Placeholder() * 18)
+)
+
+# Snapshots of one version are the same, whoever took them.
+_SAVE_SNAPSHOTS: Final = """
+    INSERT INTO ledger_snapshots (originator_id, form, originator_version, recorded_at, state)
+    SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::bytea[])
+    ON CONFLICT DO NOTHING
+"""
+
+
+class PostgresLedgerStore:
+    """Events, receipts and snapshots of one database. Every method raises Unavailable."""
+
+    def __init__(self, pool: Pool, mapper: LedgerMapper | None = None) -> None:
+        self._pool = pool
+        self._mapper = mapper or LedgerMapper()
+
+    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
+        """Streams from their latest snapshots on, in one query; missing ones are left out."""
+        values = {"streams": uuid_array(streams), "form": FORM}
+        rows: defaultdict[UUID, list[TupleRow]] = defaultdict(list)
+        for stream, *row in self._rows(_LOAD, values):
+            rows[stream].append(tuple(row))
+        return {
+            stream: stored_stream(stream, found, self._mapper) for stream, found in rows.items()
+        }
+
+    def changed(self, versions: Mapping[UUID, int]) -> set[UUID]:
+        """Those streams that do not stand at the given versions."""
+        values = {
+            "streams": uuid_array(versions),
+            "versions": bigint_array(versions.values()),
+        }
+        return {row[0] for row in self._rows(_CHANGED, values)}
+
+    def events(self, refs: Collection[EventRef]) -> Mapping[EventRef, Event]:
+        """Single events by where they stand; missing ones are left out."""
+        values = {
+            "streams": uuid_array(ref.stream for ref in refs),
+            "versions": bigint_array(ref.version for ref in refs),
+        }
+        return {
+            EventRef(stream, version): self._mapper.decode(topic, state)
+            for stream, version, topic, state in self._rows(_EVENTS, values)
+        }
+
+    def receipts(self, receipt_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
+        """Receipts by their ids; missing ones are left out."""
+        rows = self._rows(_RECEIPTS, (uuid_array(receipt_ids),))
+        return {row[0]: _receipt(row) for row in rows}
+
+    def receipt_by_key(self, client_id: str, key: str) -> Receipt | None:
+        """The receipt of a client's idempotency key, where it was used."""
+        receipt_id = ids.receipt_uuid(client_id, key)
+        return self.receipts([receipt_id]).get(receipt_id)
+
+    def append(
+        self,
+        events: Sequence[Event],
+        receipts: Sequence[tuple[Receipt, int]],
+        expectations: Sequence[Expectation],
+    ) -> int:
+        """Save it all in one transaction and one round trip; return the newest position before it.
+
+        Raises Conflict where a stream does not stand where its events, or the expectations, say
+        it was seen, or where a receipt exists: then nothing was saved. Raises Unavailable where
+        the outcome is unknown; it is never tried again from here.
+        """
+        encode = self._mapper.encode
+        seen = {expected.originator_id: expected.version for expected in expectations}
+        for event in events:
+            seen.setdefault(event.originator_id, event.originator_version - 1)
+        values = (
+            uuid_array(event.originator_id for event in events),
+            bigint_array(event.originator_version for event in events),
+            text_array(event.TOPIC for event in events),
+            timestamptz_array(event.recorded_at for event in events),
+            bytea_array(encode(event) for event in events),
+            *_receipt_arrays(receipts),
+            uuid_array(seen),
+            bigint_array(seen.values()),
+        )
+        with reaching(self._pool) as connection:
+            try:
+                row = connection.execute(_APPEND, values, prepare=True).fetchone()
+            except SerializationFailure as error:
+                raise Conflict(str(error.diag.message_primary)) from error
+            except UniqueViolation as error:
+                if error.diag.constraint_name in _CONFLICTS:
+                    raise Conflict(str(error.diag.message_detail)) from error
+                raise
+        assert row is not None
+        return int(row[0])
+
+    def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Keep these states, each beside the older ones of its stream."""
+        # In one order for all writers, so that two of them cannot wait for each other.
+        ordered = sorted(snapshots, key=lambda snapshot: snapshot.originator_id)
+        values = (
+            uuid_array(snapshot.originator_id for snapshot in ordered),
+            bigint_array(snapshot.state["form"] for snapshot in ordered),
+            bigint_array(snapshot.originator_version for snapshot in ordered),
+            timestamptz_array(snapshot.recorded_at for snapshot in ordered),
+            bytea_array(msgspec.json.encode(snapshot.state) for snapshot in ordered),
+        )
+        with reaching(self._pool) as connection:
+            connection.execute(_SAVE_SNAPSHOTS, values, prepare=False)
+
+    def _rows(self, statement: str, values: Any) -> list[TupleRow]:
+        with reaching(self._pool) as connection, connection.cursor(binary=True) as cursor:
+            return cursor.execute(statement, values, prepare=False).fetchall()
+
+
+def _receipt_arrays(receipts: Sequence[tuple[Receipt, int]]) -> tuple[bytes, ...]:
+    encode = msgspec.json.encode
+    return (
+        uuid_array(receipt.id for receipt, _ in receipts),
+        bigint_array(number for _, number in receipts),
+        text_array(receipt.client_id for receipt, _ in receipts),
+        text_array(receipt.key for receipt, _ in receipts),
+        bytea_array(receipt.fingerprint for receipt, _ in receipts),
+        text_array(receipt.command for receipt, _ in receipts),
+        text_array(receipt.customer_id for receipt, _ in receipts),
+        text_array(receipt.asset for receipt, _ in receipts),
+        text_array(receipt.outcome for receipt, _ in receipts),
+        bytea_array(encode(receipt.answer) for receipt, _ in receipts),
+        timestamptz_array(receipt.recorded_at for receipt, _ in receipts),
+    )
+
+
+def _receipt(row: TupleRow) -> Receipt:
+    return Receipt(
+        id=row[0],
+        client_id=row[1],
+        key=row[2],
+        fingerprint=row[3],
+        command=row[4],
+        customer_id=row[5],
+        asset=row[6],
+        outcome=row[7],
+        answer=msgspec.json.decode(row[8]),
+        recorded_at=row[9].astimezone(UTC),
+        position=row[10],
+    )

@@ -142,7 +142,7 @@ class CreditAccount(Aggregate):
     @property
     def debt(self) -> int:
         """What the next grants will repay."""
-        return sum(debt.amount for debt in self.debts.values())
+        return sum(debt.amount for debt in self.debts.values()) if self.debts else 0
 
     @property
     def overage(self) -> int:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import re
 from base64 import b32hexdecode, b32hexencode
+from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 _NAMESPACE: Final = UUID("5d1c1b4c-9f2a-5e0e-8a55-c4ed17f0a11e")
+
+#: Ids are asked for several times in a command's life; hashing them anew would show.
+_REMEMBERED: Final = 16_384
 
 _KEY = r"[0-9a-v]{26}"
 _EVENT_ID = re.compile(rf"([a-z]{{3}})_({_KEY})([1-9][0-9]{{0,17}})")
@@ -38,6 +42,7 @@ class EventRef(NamedTuple):
     version: int
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def account_id(customer_id: str, asset: str) -> UUID:
     """The stream of one customer's holding of one asset."""
     return uuid5(_NAMESPACE, f"account/{asset}/{customer_id}")
@@ -63,6 +68,7 @@ def link_stream(provider: str, provider_customer_id: str) -> UUID:
     return uuid5(_NAMESPACE, f"link/{provider}/{provider_customer_id}")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def receipt_uuid(client_id: str, key: str) -> UUID:
     """The receipt of one wish: derived from the client and its idempotency key."""
     return uuid5(_NAMESPACE, f"receipt/{client_id}/{key}")

@@ -1,0 +1,148 @@
+"""The service under load: a fresh database, both processes, accounts with credits to spend."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+
+_COMMAND = Path(sys.executable).with_name("creditledger")
+_START_SECONDS = 60.0
+_CREDITS_EACH = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where it answers, what opens it, and where its data is."""
+
+    url: str
+    api_key: str
+    dsn: str
+
+
+@contextmanager
+def running(dsn: str) -> Iterator[Service]:
+    """Migrate the database, start `serve` and `work`, and stop them at the end."""
+    port, api_key = _free_port(), f"clk_bench_{uuid.uuid4().hex}"
+    environment = {
+        **os.environ,
+        "CREDITLEDGER_DATABASE_URL": dsn,
+        "CREDITLEDGER_PORT": str(port),
+        "CREDITLEDGER_BOOTSTRAP_API_KEY": api_key,
+    }
+    subprocess.run([_COMMAND, "migrate"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    processes = [
+        subprocess.Popen([_COMMAND, name], env=environment, stdout=subprocess.DEVNULL)
+        for name in ("serve", "work")
+    ]
+    try:
+        service = Service(f"http://127.0.0.1:{port}", api_key, dsn)
+        _wait_until_ready(service, processes)
+        yield service
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(30)
+
+
+def fill(service: Service, accounts: int) -> None:
+    """Grant each account more than the load can spend."""
+    with httpx.Client(
+        base_url=service.url,
+        headers={"Authorization": f"Bearer {service.api_key}"},
+        timeout=60,
+    ) as http:
+        for first in range(0, accounts, 1_000):
+            commands = [
+                {
+                    "type": "grant",
+                    "idempotency_key": f"fill-{number}",
+                    "customer_id": f"bench-{number}",
+                    "amount": _CREDITS_EACH,
+                }
+                for number in range(first, min(first + 1_000, accounts))
+            ]
+            answer = http.post(
+                "/v1/batches",
+                json={"commands": commands},
+                headers={"Idempotency-Key": f"fill-batch-{first}"},
+            )
+            answer.raise_for_status()
+            refused = [r for r in answer.json()["results"] if r["status"] != 201]
+            if refused:
+                raise RuntimeError(f"an account could not be filled: {refused[0]}")
+
+
+def lag(dsn: str) -> int:
+    """Events that the slowest projection has yet to see."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT coalesce((SELECT max(notification_id) FROM ledger_events), 0)"
+            " - coalesce((SELECT min(position) FROM projections), 0)"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def positions(dsn: str) -> int:
+    """How many events the log holds."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute("SELECT max(notification_id) FROM ledger_events").fetchone()
+    assert row is not None
+    return int(row[0] or 0)
+
+
+def wait_until_caught_up(dsn: str, seconds: float) -> float:
+    """How long until no projection lags, in seconds; raises TimeoutError past the limit."""
+    started = time.monotonic()
+    while lag(dsn) > 0:
+        if time.monotonic() - started > seconds:
+            raise TimeoutError(f"projections still lag by {lag(dsn)} events after {seconds} s")
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def rebuild_seconds(service: Service, projection: str) -> float:
+    """How long `creditledger projections rebuild` takes, as a whole process."""
+    started = time.monotonic()
+    subprocess.run(
+        [_COMMAND, "projections", "rebuild", projection],
+        check=True,
+        env={**os.environ, "CREDITLEDGER_DATABASE_URL": service.dsn},
+        stdout=subprocess.DEVNULL,
+    )
+    return time.monotonic() - started
+
+
+def _wait_until_ready(service: Service, processes: list[subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        for process in processes:
+            if process.poll() is not None:
+                raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        try:
+            if httpx.get(f"{service.url}/readyz").status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the service was not ready within {_START_SECONDS} s")
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,72 @@
+"""The yardstick: PostgreSQL itself, one event insert and one balance update in one statement.
+
+pgbench, from the same package as the server, with as many accounts as the service's load has.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from creditledger.infra.embedded_postgres import binaries
+
+ACCOUNTS = 10_000
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS yardstick_events (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account int NOT NULL, amount bigint NOT NULL, recorded_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS yardstick_balances (account int PRIMARY KEY, balance bigint NOT NULL);
+INSERT INTO yardstick_balances SELECT n, 0 FROM generate_series(1, {accounts}) n
+    ON CONFLICT DO NOTHING;
+"""
+
+_TRANSACTION = """\\set account random(1, {accounts})
+WITH event AS (INSERT INTO yardstick_events (account, amount) VALUES (:account, 1))
+UPDATE yardstick_balances SET balance = balance - 1 WHERE account = :account;
+"""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What PostgreSQL does without us: transactions a second, and milliseconds each."""
+
+    per_second: float
+    latency_ms: float
+
+
+def measure(dsn: str, *, clients: int, seconds: int) -> Yardstick:
+    """Run pgbench for so long with so many clients."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_TABLES.format(accounts=ACCOUNTS).encode())
+        connection.execute("VACUUM ANALYZE yardstick_balances")
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(_TRANSACTION.format(accounts=ACCOUNTS))
+        script.flush()
+        done = subprocess.run(
+            [
+                str(Path(binaries()) / "pgbench"),
+                *("--no-vacuum", "--protocol=prepared", f"--file={script.name}"),
+                *(f"--client={clients}", "--jobs=2" if clients > 1 else "--jobs=1"),
+                *(f"--time={seconds}", dsn),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    return Yardstick(
+        per_second=float(_found(r"tps = ([\d.]+)", done.stdout)),
+        latency_ms=float(_found(r"latency average = ([\d.]+) ms", done.stdout)),
+    )
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    if match is None:
+        raise RuntimeError(f"pgbench printed no {pattern!r}:\n{text}")
+    return match[1]

@@ -1,0 +1,54 @@
+"""The thread that works off deliveries until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from threading import Event
+from time import monotonic
+from typing import Final
+
+from creditledger.consumers.runner import Runner
+from creditledger.domain.store import Unavailable
+from creditledger.infra import deliveries
+from creditledger.infra.database import Pool
+from creditledger.infra.delivery import Stream
+
+_LOG = logging.getLogger(__name__)
+
+#: How long to wait for a delivery before looking whether a parked one can be tried again.
+WAIT_SECONDS: Final = 0.5
+
+#: How long to wait before trying to reach the stream again.
+RECONNECT_SECONDS: Final = 1.0
+
+CLEAN_SECONDS: Final = 3600.0
+
+
+def work(stream: Stream, runner: Runner, pool: Pool, *, retention: timedelta, stop: Event) -> None:
+    """Take, try and settle deliveries until `stop` is set.
+
+    Several workers may run on one database, each in its own thread with its own `stream`. Old
+    deliveries are deleted after `retention`. While the stream cannot be reached it is tried again.
+    """
+    cleaned = -CLEAN_SECONDS
+    while not stop.is_set():
+        try:
+            if step(stream, runner) or deliveries.free(pool):
+                continue
+            if monotonic() - cleaned >= CLEAN_SECONDS:
+                deliveries.clean(pool, retention)
+                cleaned = monotonic()
+            stream.wait(WAIT_SECONDS)
+        except Unavailable as error:
+            _LOG.warning("webhooks wait: %s", error)
+            stop.wait(RECONNECT_SECONDS)
+
+
+def step(stream: Stream, runner: Runner) -> bool:
+    """Try the next delivery; False where none was due. Raises Unavailable."""
+    with stream.take() as taken:
+        if taken is None:
+            return False
+        taken.settle(runner.handle(taken))
+        return True

@@ -1,0 +1,132 @@
+"""The record of deliveries, whatever stream they came by: what came of each, and another try."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from creditledger.infra.database import Pool
+from creditledger.infra.event_log import reaching
+from creditledger.infra.postgres_stream import CHANNEL
+
+_COLUMNS: Final = """
+    delivery_id, sequence, provider, provider_delivery_id, type, status, reason, detail,
+    waits_for, payment, position, tries, received_at, due_at, settled_at
+"""
+
+# Newest first; `before` is the sequence of the last row of the page before.
+_LIST: Final = f"""
+    SELECT {_COLUMNS}
+    FROM webhook_deliveries
+    WHERE (%(status)s::text IS NULL OR status = %(status)s)
+      AND (%(reason)s::text IS NULL OR reason = %(reason)s)
+      AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+      AND (%(provider_delivery_id)s::text IS NULL
+           OR provider_delivery_id = %(provider_delivery_id)s)
+      AND (%(before)s::bigint IS NULL OR sequence < %(before)s)
+    ORDER BY sequence DESC
+    LIMIT %(limit)s
+"""  # noqa: S608 - the columns are those above
+
+_FIND: Final = f"""
+    SELECT {_COLUMNS}, headers, body FROM webhook_deliveries WHERE delivery_id = %s
+"""  # noqa: S608 - the columns are those above
+
+# Whatever came of it before, it is tried again as if it were new.
+_REPLAY: Final = """
+    UPDATE webhook_deliveries
+    SET status = 'received', due_at = now(), faults = 0, settled_at = NULL
+    WHERE delivery_id = %s
+    RETURNING pg_notify(%s, delivery_id)
+"""
+
+# Parked deliveries for which there is news since they were parked.
+_FREE: Final = """
+    UPDATE webhook_deliveries
+    SET status = 'received', due_at = now()
+    WHERE status = 'parked'
+      AND awaits <> '{}'
+      AND EXISTS (
+          SELECT FROM unnest(awaits) AS awaited (stream)
+          JOIN ledger_events ON originator_id = stream AND notification_id > seen_position
+      )
+"""
+
+# What is settled for good, and old; what waits or failed stays until somebody decides.
+_CLEAN: Final = """
+    DELETE FROM webhook_deliveries
+    WHERE status IN ('done', 'ignored') AND settled_at < now() - %s
+"""
+
+_COUNTS: Final = """
+    SELECT status, count(*) FROM webhook_deliveries
+    WHERE status IN ('received', 'parked', 'failed')
+    GROUP BY status
+"""
+
+
+def free(pool: Pool) -> int:
+    """Let parked deliveries be tried again for which there is news; return how many.
+
+    News is any event in a stream that a delivery waits for, past where the log stood when it was
+    parked: so none is missed, whichever of the two came first. Raises Unavailable.
+    """
+    with reaching(pool) as connection:
+        return connection.execute(_FREE).rowcount
+
+
+def clean(pool: Pool, retention: timedelta) -> int:
+    """Delete deliveries that were done or ignored longer ago than this; return how many.
+
+    Raises Unavailable.
+    """
+    with reaching(pool) as connection:
+        return connection.execute(_CLEAN, (retention,)).rowcount
+
+
+def counts(pool: Pool) -> dict[str, int]:
+    """How many deliveries wait, are parked, and have failed. Raises Unavailable."""
+    with reaching(pool) as connection:
+        found = dict(connection.execute(_COUNTS).fetchall())
+    return {status: found.get(status, 0) for status in ("received", "parked", "failed")}
+
+
+async def deliveries(
+    connection: AsyncConnection[Any],
+    *,
+    limit: int,
+    before: int | None = None,
+    status: str | None = None,
+    reason: str | None = None,
+    provider: str | None = None,
+    provider_delivery_id: str | None = None,
+) -> list[dict[str, Any]]:
+    """Deliveries without their bodies, newest first."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            _LIST,
+            {
+                "limit": limit,
+                "before": before,
+                "status": status,
+                "reason": reason,
+                "provider": provider,
+                "provider_delivery_id": provider_delivery_id,
+            },
+        )
+        return await cursor.fetchall()
+
+
+async def delivery(connection: AsyncConnection[Any], delivery_id: str) -> dict[str, Any] | None:
+    """One delivery with its headers and its body (bytes), or None where there is none."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_FIND, (delivery_id,))
+        return await cursor.fetchone()
+
+
+async def replay(connection: AsyncConnection[Any], delivery_id: str) -> bool:
+    """Have a delivery tried again, soon; False where there is none with this id."""
+    return (await connection.execute(_REPLAY, (delivery_id, CHANNEL))).rowcount == 1

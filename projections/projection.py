@@ -10,15 +10,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 from psycopg import Cursor
 
-from creditledger.domain.events import Event
+from creditledger.domain.events import TRAIL_EVENTS, Event
+from creditledger.domain.link import LINK_EVENTS
+from creditledger.domain.payment import PAYMENT_EVENTS
+from creditledger.domain.price import PRICE_EVENTS
 
 #: An event and its position in the log.
 Recorded = tuple[int, Event]
+
+#: What a read model of accounts alone ignores.
+BESIDE_ACCOUNTS: Final[tuple[type[Event], ...]] = (
+    *TRAIL_EVENTS,
+    *PAYMENT_EVENTS,
+    *PRICE_EVENTS,
+    *LINK_EVENTS,
+)
 
 
 class UnknownEvent(Exception):
@@ -29,9 +40,9 @@ class Projection(ABC):
     """One read model's way of keeping up with the log.
 
     `version` is raised when rows that were built before are no longer right: the runner then
-    stops the projection until it is rebuilt. `handles` and `ignores` list event classes (or their
-    bases) and together must cover every event: one in neither stops the projection, so that
-    nothing is passed over by accident.
+    stops the projection until it is rebuilt. `handles` and `ignores` list event classes and
+    together must cover every event: one in neither stops the projection, so that nothing is
+    passed over by accident.
     """
 
     name: ClassVar[str]
@@ -49,14 +60,15 @@ class Projection(ABC):
 
     def concerning(self, events: Iterable[Recorded]) -> list[Recorded]:
         """Those of the events that this projection handles. Raises UnknownEvent."""
+        handles, ignores = frozenset(self.handles), frozenset(self.ignores)
         concerned = []
-        for recorded in events:
-            if isinstance(recorded[1], self.handles):
-                concerned.append(recorded)
-            elif not isinstance(recorded[1], self.ignores):
+        for position, event in events:
+            if type(event) in handles:
+                concerned.append((position, event))
+            elif type(event) not in ignores:
                 raise UnknownEvent(
                     f"the projection {self.name} neither handles nor ignores "
-                    f"{type(recorded[1]).__name__}: list it in one of the two"
+                    f"{type(event).__name__}: list it in one of the two"
                 )
         return concerned
 

@@ -1,0 +1,106 @@
+"""The one place where the parts are put together, from the settings.
+
+`serve`, `work`, the other commands and the tests build the service here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from creditledger.domain.ledger import Ledger
+from creditledger.domain.policies import Policies
+from creditledger.infra.clients import Authenticator
+from creditledger.infra.database import AsyncPool, Pool, async_connection_pool, connection_pool
+from creditledger.infra.event_log import EventLog
+from creditledger.infra.event_store import PostgresLedgerStore
+from creditledger.infra.group_commit import Commit, GroupCommit
+from creditledger.infra.postgres_stream import PostgresStream
+from creditledger.infra.settings import Settings
+
+#: The writer is one thread; its connections are its own, so that no reader can keep it waiting.
+_WRITER_CONNECTIONS: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """All that a process of the service works with.
+
+    `pool` serves threads; `reads` serves one event loop, which opens and closes it. Everything
+    that changes the ledger goes through `writer`.
+    """
+
+    settings: Settings
+    url: str
+    pool: Pool
+    reads: AsyncPool
+    log: EventLog
+    store: PostgresLedgerStore
+    writer: GroupCommit
+    stream: PostgresStream
+    authenticator: Authenticator
+
+
+@contextmanager
+def service(
+    settings: Settings,
+    url: str,
+    *,
+    name: str = "creditledger",
+    now: Callable[[], datetime] | None = None,
+    observe: Callable[[Commit], None] | None = None,
+) -> Iterator[Service]:
+    """The parts, running on a migrated database until the block ends.
+
+    `name` is what PostgreSQL shows of the connections; `now` is the clock, that of the machine
+    where none is given; `observe` is told of each transaction of the writer.
+    """
+    size = settings.read_pool_size
+    pool = connection_pool(url, name, size=size)
+    writing = connection_pool(url, f"{name} writer", size=_WRITER_CONNECTIONS)
+    reads = async_connection_pool(url, name, size=size)
+    with pool, writing:
+        ledger = Ledger(
+            PostgresLedgerStore(writing),
+            now=now or machine_clock,
+            policies=policies(settings),
+            cache_limit=settings.account_cache_limit,
+        )
+        stream = PostgresStream(url, pool)
+        try:
+            with GroupCommit(
+                ledger,
+                queue_limit=settings.write_queue_limit,
+                batch_limit=settings.write_batch_limit,
+                observe=observe,
+            ) as writer:
+                yield Service(
+                    settings=settings,
+                    url=url,
+                    pool=pool,
+                    reads=reads,
+                    log=EventLog(pool),
+                    store=PostgresLedgerStore(pool),
+                    writer=writer,
+                    stream=stream,
+                    authenticator=Authenticator(reads),
+                )
+        finally:
+            stream.close()
+
+
+def policies(settings: Settings) -> Policies:
+    """The ledger's policies as they are set."""
+    return Policies(
+        hold_expires_in_default=settings.hold_expires_in_default,
+        refund_grace=timedelta(days=settings.refund_grace_days),
+        revocation_policy=settings.revocation_policy,
+    )
+
+
+def machine_clock() -> datetime:
+    """The time of this machine, in UTC."""
+    return datetime.now(UTC)

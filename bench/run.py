@@ -14,13 +14,13 @@ import uuid
 from pathlib import Path
 from typing import Self
 
+from rich.console import Console
+from rich.table import Table
+
 import histories
 import load
 import service
 import yardstick
-from rich.console import Console
-from rich.table import Table
-
 from creditledger.infra.embedded_postgres import embedded_postgres
 
 _CONNECTIONS = (1, 16, 64)

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from memory_store import MemoryStore
-
 from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.amounts import Credits, Money
@@ -29,6 +27,7 @@ from creditledger.domain.provider_commands import (
     SetPrice,
 )
 from creditledger.domain.receipt import Receipt, Wish
+from memory_store import MemoryStore
 
 PAID_AT = datetime(2026, 8, 10, 9, 21, 33, tzinfo=UTC)
 NOW = datetime(2026, 9, 1, 12, 0, tzinfo=UTC)

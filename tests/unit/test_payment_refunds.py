@@ -5,6 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from creditledger.domain import events as e
+from creditledger.domain.amounts import Credits, Money
+from creditledger.domain.commands import Command, DeductCredits, ReinstateGrant, RevokeGrant
+from creditledger.domain.errors import LedgerError, Parked
+from creditledger.domain.payment import RefundReported, RemovalSet
+from creditledger.domain.provider_commands import PurchaseLine, ReportRefund, SetPrice
 from purchase_story import (
     CUSTOMER,
     PACK,
@@ -17,13 +24,6 @@ from purchase_story import (
     refund,
     refunded_in_all,
 )
-
-from creditledger.domain import events as e
-from creditledger.domain.amounts import Credits, Money
-from creditledger.domain.commands import Command, DeductCredits, ReinstateGrant, RevokeGrant
-from creditledger.domain.errors import LedgerError, Parked
-from creditledger.domain.payment import RefundReported, RemovalSet
-from creditledger.domain.provider_commands import PurchaseLine, ReportRefund, SetPrice
 
 
 @pytest.fixture

@@ -6,20 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from purchase_story import (
-    CUSTOMER,
-    NOW,
-    PACK,
-    PACK_IS_500,
-    PAID,
-    PAID_AT,
-    PAYMENT,
-    STRIPE_CUSTOMER,
-    TWO_PACKS,
-    Story,
-    order,
-    purchase,
-)
 
 from creditledger.domain import events as e
 from creditledger.domain.amounts import CREDITS_MAX, Credits, Money
@@ -36,6 +22,20 @@ from creditledger.domain.provider_commands import (
     SetPrice,
 )
 from creditledger.domain.receipt import Receipt
+from purchase_story import (
+    CUSTOMER,
+    NOW,
+    PACK,
+    PACK_IS_500,
+    PAID,
+    PAID_AT,
+    PAYMENT,
+    STRIPE_CUSTOMER,
+    TWO_PACKS,
+    Story,
+    order,
+    purchase,
+)
 
 
 def link(customer_id: str = CUSTOMER, **changes: Any) -> LinkCustomer:

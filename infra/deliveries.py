@@ -6,33 +6,36 @@ from datetime import timedelta
 from typing import Any, Final
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
+from creditledger.domain import answers
 from creditledger.infra.database import Pool
+from creditledger.infra.delivery import DeliveryStatus
 from creditledger.infra.event_log import reaching
 from creditledger.infra.postgres_stream import CHANNEL
+from creditledger.projections import paging
+from creditledger.projections.queries import rows_of
 
 _COLUMNS: Final = """
     delivery_id, sequence, provider, provider_delivery_id, type, status, reason, detail,
     waits_for, payment, position, tries, received_at, due_at, settled_at
 """
 
-# Newest first; `before` is the sequence of the last row of the page before.
-_LIST: Final = f"""
+# Newest first.
+_PAGE: Final = f"""
     SELECT {_COLUMNS}
     FROM webhook_deliveries
-    WHERE (%(status)s::text IS NULL OR status = %(status)s)
+    WHERE sequence < %(before)s
+      AND (%(status)s::text IS NULL OR status = %(status)s)
       AND (%(reason)s::text IS NULL OR reason = %(reason)s)
       AND (%(provider)s::text IS NULL OR provider = %(provider)s)
       AND (%(provider_delivery_id)s::text IS NULL
            OR provider_delivery_id = %(provider_delivery_id)s)
-      AND (%(before)s::bigint IS NULL OR sequence < %(before)s)
     ORDER BY sequence DESC
     LIMIT %(limit)s
 """  # noqa: S608 - the columns are those above
 
 _FIND: Final = f"""
-    SELECT {_COLUMNS}, headers, body FROM webhook_deliveries WHERE delivery_id = %s
+    SELECT {_COLUMNS}, headers, body FROM webhook_deliveries WHERE delivery_id = %(delivery_id)s
 """  # noqa: S608 - the columns are those above
 
 # Whatever came of it before, it is tried again as if it were new.
@@ -98,33 +101,60 @@ async def deliveries(
     connection: AsyncConnection[Any],
     *,
     limit: int,
-    before: int | None = None,
-    status: str | None = None,
+    cursor: str | None = None,
+    status: DeliveryStatus | None = None,
     reason: str | None = None,
     provider: str | None = None,
     provider_delivery_id: str | None = None,
-) -> list[dict[str, Any]]:
-    """Deliveries without their bodies, newest first."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            _LIST,
-            {
-                "limit": limit,
-                "before": before,
-                "status": status,
-                "reason": reason,
-                "provider": provider,
-                "provider_delivery_id": provider_delivery_id,
-            },
-        )
-        return await cursor.fetchall()
+) -> dict[str, Any]:
+    """A page of deliveries without their bodies, newest first, with `next_cursor`.
+
+    Raises Invalid where the cursor is not one that this listing gave out.
+    """
+    filters = {
+        "status": status,
+        "reason": reason,
+        "provider": provider,
+        "provider_delivery_id": provider_delivery_id,
+    }
+    scope = paging.scope("deliveries", *filters.values())
+    values = {**filters, "before": paging.position_of(cursor, scope), "limit": limit + 1}
+    rows = await rows_of(connection, _PAGE, values)
+    return {
+        "deliveries": [_shown(row) for row in rows[:limit]],
+        "next_cursor": paging.next_cursor(rows, limit, scope, by="sequence"),
+    }
 
 
 async def delivery(connection: AsyncConnection[Any], delivery_id: str) -> dict[str, Any] | None:
-    """One delivery with its headers and its body (bytes), or None where there is none."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_FIND, (delivery_id,))
-        return await cursor.fetchone()
+    """One delivery with its headers and its body as text, or None where there is none."""
+    rows = await rows_of(connection, _FIND, {"delivery_id": delivery_id})
+    if not rows:
+        return None
+    row = rows[0]
+    return {**_shown(row), "headers": row["headers"], "body": bytes(row["body"]).decode()}
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: row[name] for name in _SHOWN},
+        **{name: answers.instant(row[name]) for name in ("received_at", "due_at", "settled_at")},
+    }
+
+
+_SHOWN: Final = (
+    "delivery_id",
+    "provider",
+    "provider_delivery_id",
+    "type",
+    "status",
+    "reason",
+    "detail",
+    "waits_for",
+    "payment",
+    "position",
+    "tries",
+)
 
 
 async def replay(connection: AsyncConnection[Any], delivery_id: str) -> bool:

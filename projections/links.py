@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from psycopg import AsyncConnection, Cursor
-from psycopg.rows import dict_row
 
+from creditledger.domain import answers
 from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
 from creditledger.domain.link import LINK_EVENTS, CustomerLinked, LinkClosed
 from creditledger.domain.payment import PAYMENT_EVENTS
 from creditledger.domain.price import PRICE_EVENTS
+from creditledger.projections import paging
 from creditledger.projections.projection import Projection, Recorded, as_json
+from creditledger.projections.queries import rows_of
 
 # A link that is said again is open again only where a person says it.
 _LINK: Final = """
@@ -20,21 +22,24 @@ _LINK: Final = """
     SELECT * FROM json_populate_recordset(null::links, %s::json)
     ON CONFLICT (provider, provider_customer_id) DO UPDATE
     SET customer_id = excluded.customer_id, origin = excluded.origin,
-        closed = links.closed AND excluded.origin <> 'hand', recorded_at = excluded.recorded_at
+        closed = links.closed AND excluded.origin <> 'hand', position = excluded.position,
+        recorded_at = excluded.recorded_at
 """
 
 _CLOSE: Final = """
-    UPDATE links SET closed = true, recorded_at = %(recorded_at)s
+    UPDATE links SET closed = true, position = %(position)s, recorded_at = %(recorded_at)s
     WHERE provider = %(provider)s AND provider_customer_id = %(provider_customer_id)s
 """
 
-_LIST: Final = """
+# Newest first.
+_PAGE: Final = """
     SELECT * FROM links
-    WHERE (%(provider)s::text IS NULL OR provider = %(provider)s)
+    WHERE position < %(before)s
+      AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+      AND (%(provider_customer_id)s::text IS NULL
+           OR provider_customer_id = %(provider_customer_id)s)
       AND (%(customer_id)s::text IS NULL OR customer_id = %(customer_id)s)
-      AND (%(after_provider)s::text IS NULL
-           OR (provider, provider_customer_id) > (%(after_provider)s, %(after_customer)s))
-    ORDER BY provider, provider_customer_id
+    ORDER BY position DESC
     LIMIT %(limit)s
 """
 
@@ -54,21 +59,22 @@ class Links(Projection):
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """Links are rare, so they are written one by one."""
-        for _, event in events:
+        for position, event in events:
             match event:
                 case CustomerLinked():
-                    cursor.execute(_LINK, (as_json([_row(event)]),))
+                    cursor.execute(_LINK, (as_json([_row(position, event)]),))
                 case LinkClosed():
-                    cursor.execute(_CLOSE, _row(event))
+                    cursor.execute(_CLOSE, _row(position, event))
 
 
-def _row(event: CustomerLinked | LinkClosed) -> dict[str, Any]:
+def _row(position: int, event: CustomerLinked | LinkClosed) -> dict[str, Any]:
     return {
         "provider": event.provider,
         "provider_customer_id": event.provider_customer_id,
         "customer_id": event.customer_id,
         "origin": event.origin if isinstance(event, CustomerLinked) else None,
         "closed": False,
+        "position": position,
         "recorded_at": event.recorded_at,
     }
 
@@ -77,21 +83,27 @@ async def links(
     connection: AsyncConnection[Any],
     *,
     limit: int,
+    cursor: str | None = None,
     provider: str | None = None,
+    provider_customer_id: str | None = None,
     customer_id: str | None = None,
-    after: tuple[str, str] | None = None,
-) -> list[dict[str, Any]]:
-    """Links by provider and its customer's id, from after the given one on."""
-    after_provider, after_customer = after or (None, None)
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            _LIST,
-            {
-                "limit": limit,
-                "provider": provider,
-                "customer_id": customer_id,
-                "after_provider": after_provider,
-                "after_customer": after_customer,
-            },
-        )
-        return await cursor.fetchall()
+) -> dict[str, Any]:
+    """A page of links, last changed first, with `next_cursor` where there are more.
+
+    Raises Invalid where the cursor is not one that this listing gave out.
+    """
+    scope = paging.scope("links", provider, provider_customer_id, customer_id)
+    values = {
+        "before": paging.position_of(cursor, scope),
+        "provider": provider,
+        "provider_customer_id": provider_customer_id,
+        "customer_id": customer_id,
+        "limit": limit + 1,
+    }
+    rows = await rows_of(connection, _PAGE, values)
+    return {
+        "links": [
+            {**row, "recorded_at": answers.instant(row["recorded_at"])} for row in rows[:limit]
+        ],
+        "next_cursor": paging.next_cursor(rows, limit, scope),
+    }

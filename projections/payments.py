@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from psycopg import AsyncConnection, Cursor
-from psycopg.rows import dict_row
 
+from creditledger.domain import answers, ids
 from creditledger.domain import events as e
-from creditledger.domain import ids
 from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
 from creditledger.domain.link import LINK_EVENTS
 from creditledger.domain.payment import (
@@ -19,11 +18,14 @@ from creditledger.domain.payment import (
     PaymentEvent,
     PaymentGranted,
     PaymentRecorded,
+    PaymentStatus,
     RefundReported,
     RefundTotalReported,
 )
 from creditledger.domain.price import PRICE_EVENTS
+from creditledger.projections import paging
 from creditledger.projections.projection import Projection, Recorded, as_json
+from creditledger.projections.queries import rows_of
 
 _FIND: Final = "SELECT * FROM payments WHERE stream = ANY(%s)"
 
@@ -48,8 +50,8 @@ _CHANGE_GRANTS: Final = """
       AND payment_grants.number = change.number
 """
 
-# Newest first; `before` is the position of the last row of the page before.
-_LIST: Final = """
+# Newest first.
+_PAGE: Final = """
     SELECT payments.*, coalesce(made.grants, '[]') AS grants
     FROM payments
     LEFT JOIN LATERAL (
@@ -61,14 +63,14 @@ _LIST: Final = """
         ) AS grants
         FROM payment_grants WHERE payment_grants.payment = payments.stream
     ) AS made ON true
-    WHERE (%(stream)s::uuid IS NULL OR stream = %(stream)s)
+    WHERE position < %(before)s
+      AND (%(stream)s::uuid IS NULL OR stream = %(stream)s)
       AND (%(customer_id)s::text IS NULL OR customer_id = %(customer_id)s)
       AND (%(status)s::text IS NULL OR status = %(status)s)
       AND (%(provider)s::text IS NULL OR provider = %(provider)s)
       AND (%(provider_id)s::text IS NULL OR provider_id = %(provider_id)s)
       AND (%(since)s::timestamptz IS NULL OR paid_at >= %(since)s)
       AND (%(until)s::timestamptz IS NULL OR paid_at < %(until)s)
-      AND (%(before)s::bigint IS NULL OR position < %(before)s)
     ORDER BY position DESC
     LIMIT %(limit)s
 """
@@ -81,7 +83,7 @@ class Payments(Projection):
     tables: ClassVar[tuple[str, ...]] = ("payments", "payment_grants")
     handles: ClassVar[tuple[type[Event], ...]] = (*PAYMENT_EVENTS, e.Revoked, e.Reinstated)
     ignores: ClassVar[tuple[type[Event], ...]] = (
-        *ACCOUNT_EVENTS,
+        *(kind for kind in ACCOUNT_EVENTS if kind not in (e.Revoked, e.Reinstated)),
         *TRAIL_EVENTS,
         *PRICE_EVENTS,
         *LINK_EVENTS,
@@ -206,31 +208,46 @@ def _changes(events: Iterable[Event]) -> list[dict[str, Any]]:
     ]
 
 
+_FILTERS: Final = (
+    "stream",
+    "customer_id",
+    "status",
+    "provider",
+    "provider_id",
+    "since",
+    "until",
+)
+
+
 async def payments(
     connection: AsyncConnection[Any],
     *,
     limit: int,
-    before: int | None = None,
+    cursor: str | None = None,
     customer_id: str | None = None,
-    status: str | None = None,
+    status: PaymentStatus | None = None,
     provider: str | None = None,
     provider_id: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> list[dict[str, Any]]:
-    """Payments, newest first; `since` and `until` (exclusive) bound when they were paid."""
-    filters = {
-        "stream": None,
-        "limit": limit,
-        "before": before,
-        "customer_id": customer_id,
-        "status": status,
-        "provider": provider,
-        "provider_id": provider_id,
-        "since": since,
-        "until": until,
+) -> dict[str, Any]:
+    """A page of payments, newest first, with `next_cursor` where there are more.
+
+    `since` and `until` (exclusive) bound when they were paid. Raises Invalid where the cursor is
+    not one that this listing gave out.
+    """
+    filters = (None, customer_id, status, provider, provider_id, since, until)
+    scope = paging.scope("payments", *filters)
+    values = {
+        **dict(zip(_FILTERS, filters, strict=True)),
+        "before": paging.position_of(cursor, scope),
+        "limit": limit + 1,
     }
-    return await _listed(connection, filters)
+    rows = await rows_of(connection, _PAGE, values)
+    return {
+        "payments": [_shown(row) for row in rows[:limit]],
+        "next_cursor": paging.next_cursor(rows, limit, scope),
+    }
 
 
 async def payment(connection: AsyncConnection[Any], payment_id: str) -> dict[str, Any] | None:
@@ -238,17 +255,14 @@ async def payment(connection: AsyncConnection[Any], payment_id: str) -> dict[str
     stream = ids.parse_stream_id(ids.PAYMENT, payment_id)
     if stream is None:
         return None
-    names = ("before", "customer_id", "status", "provider", "provider_id", "since", "until")
-    found = await _listed(connection, {**dict.fromkeys(names), "stream": stream, "limit": 1})
-    return found[0] if found else None
-
-
-async def _listed(
-    connection: AsyncConnection[Any], filters: dict[str, Any]
-) -> list[dict[str, Any]]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_LIST, filters)
-        return [_shown(row) for row in await cursor.fetchall()]
+    values = {
+        **dict.fromkeys(_FILTERS),
+        "stream": stream,
+        "before": paging.FROM_THE_NEWEST,
+        "limit": 1,
+    }
+    rows = await rows_of(connection, _PAGE, values)
+    return _shown(rows[0]) if rows else None
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -268,6 +282,8 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: row[name] for name in _SHOWN},
         "payment_id": ids.stream_id(ids.PAYMENT, row["stream"]),
+        "paid_at": answers.instant(row["paid_at"]),
+        "recorded_at": answers.instant(row["recorded_at"]),
         # No dispute is booked yet.
         "disputed": 0,
         "disputes": [],
@@ -289,6 +305,4 @@ _SHOWN: Final = (
     "currency",
     "lines",
     "refunds",
-    "paid_at",
-    "recorded_at",
 )

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from psycopg import AsyncConnection, Cursor
-from psycopg.rows import dict_row
 
+from creditledger.domain import answers
 from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
 from creditledger.domain.link import LINK_EVENTS
 from creditledger.domain.payment import PAYMENT_EVENTS
 from creditledger.domain.price import PRICE_EVENTS, PriceSet
+from creditledger.projections import paging
 from creditledger.projections.projection import Projection, Recorded, as_json
+from creditledger.projections.queries import rows_of
 
 _UPSERT: Final = """
     INSERT INTO prices
@@ -21,16 +23,16 @@ _UPSERT: Final = """
     SET credits = excluded.credits, asset = excluded.asset, kind = excluded.kind,
         name = excluded.name, expires_after_days = excluded.expires_after_days,
         plan_family = excluded.plan_family, version = excluded.version,
-        origin = excluded.origin, recorded_at = excluded.recorded_at
+        origin = excluded.origin, position = excluded.position,
+        recorded_at = excluded.recorded_at
 """
 
-# By provider and price; `after` is the price of the last row of the page before.
-_LIST: Final = """
+# Newest first.
+_PAGE: Final = """
     SELECT * FROM prices
-    WHERE (%(provider)s::text IS NULL OR provider = %(provider)s)
-      AND (%(after_provider)s::text IS NULL
-           OR (provider, price_id) > (%(after_provider)s, %(after_price_id)s))
-    ORDER BY provider, price_id
+    WHERE position < %(before)s
+      AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+    ORDER BY position DESC
     LIMIT %(limit)s
 """
 
@@ -51,14 +53,14 @@ class Prices(Projection):
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """The last word on each price stands."""
         rows = {
-            (event.provider, event.price_id): _row(event)
-            for _, event in events
+            (event.provider, event.price_id): _row(position, event)
+            for position, event in events
             if isinstance(event, PriceSet)
         }
         cursor.execute(_UPSERT, (as_json(list(rows.values())),))
 
 
-def _row(event: PriceSet) -> dict[str, Any]:
+def _row(position: int, event: PriceSet) -> dict[str, Any]:
     terms = event.terms
     return {
         "provider": event.provider,
@@ -71,6 +73,7 @@ def _row(event: PriceSet) -> dict[str, Any]:
         "plan_family": terms.plan_family,
         "version": terms.version,
         "origin": terms.origin,
+        "position": position,
         "recorded_at": event.recorded_at,
     }
 
@@ -79,19 +82,23 @@ async def prices(
     connection: AsyncConnection[Any],
     *,
     limit: int,
+    cursor: str | None = None,
     provider: str | None = None,
-    after: tuple[str, str] | None = None,
-) -> list[dict[str, Any]]:
-    """Prices by provider and id, from after the given one on."""
-    after_provider, after_price_id = after or (None, None)
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            _LIST,
-            {
-                "limit": limit,
-                "provider": provider,
-                "after_provider": after_provider,
-                "after_price_id": after_price_id,
-            },
-        )
-        return await cursor.fetchall()
+) -> dict[str, Any]:
+    """A page of prices, last set first, with `next_cursor` where there are more.
+
+    Raises Invalid where the cursor is not one that this listing gave out.
+    """
+    scope = paging.scope("prices", provider)
+    values = {
+        "before": paging.position_of(cursor, scope),
+        "provider": provider,
+        "limit": limit + 1,
+    }
+    rows = await rows_of(connection, _PAGE, values)
+    return {
+        "prices": [
+            {**row, "recorded_at": answers.instant(row["recorded_at"])} for row in rows[:limit]
+        ],
+        "next_cursor": paging.next_cursor(rows, limit, scope),
+    }

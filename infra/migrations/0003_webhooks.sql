@@ -95,9 +95,12 @@ CREATE TABLE prices (
     plan_family        text,
     version            text,
     origin             text        NOT NULL,
+    position           bigint      NOT NULL,
     recorded_at        timestamptz NOT NULL,
     PRIMARY KEY (provider, price_id)
 );
+
+CREATE UNIQUE INDEX ON prices (position);
 
 -- links: whose each customer of a provider is.
 CREATE TABLE links (
@@ -106,8 +109,10 @@ CREATE TABLE links (
     customer_id          text        NOT NULL,
     origin               text        NOT NULL,
     closed               boolean     NOT NULL,
+    position             bigint      NOT NULL,
     recorded_at          timestamptz NOT NULL,
     PRIMARY KEY (provider, provider_customer_id)
 );
 
-CREATE INDEX ON links (customer_id);
+CREATE UNIQUE INDEX ON links (position);
+CREATE INDEX ON links (customer_id, position);

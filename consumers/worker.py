@@ -1,10 +1,10 @@
-"""The thread that works off deliveries until it is told to stop."""
+"""The threads that work off deliveries until they are told to stop."""
 
 from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
 from typing import Final
 
@@ -13,6 +13,9 @@ from creditledger.domain.store import Unavailable
 from creditledger.infra import deliveries
 from creditledger.infra.database import Pool
 from creditledger.infra.delivery import Stream
+from creditledger.infra.postgres_stream import PostgresStream
+from creditledger.infra.stripe_api import StripeApi
+from creditledger.infra.wiring import Service, machine_clock
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,6 +26,10 @@ WAIT_SECONDS: Final = 0.5
 RECONNECT_SECONDS: Final = 1.0
 
 CLEAN_SECONDS: Final = 3600.0
+
+#: Deliveries that are tried at the same time: one that waits for a provider's API holds up no more
+#: than its own thread.
+WORKERS: Final = 2
 
 
 def work(stream: Stream, runner: Runner, pool: Pool, *, retention: timedelta, stop: Event) -> None:
@@ -52,3 +59,29 @@ def step(stream: Stream, runner: Runner) -> bool:
             return False
         taken.settle(runner.handle(taken))
         return True
+
+
+def consume(service: Service, stop: Event) -> None:
+    """Work off the deliveries of a service until `stop` is set; returns when the last try ended."""
+    settings = service.settings
+    api_key = settings.stripe_api_key
+    runner = Runner(
+        service.writer,
+        now=machine_clock,
+        stripe_livemode=settings.stripe_environment == "production",
+        line_items=None if api_key is None else StripeApi(api_key.get_secret_value()).line_items,
+    )
+    retention = timedelta(days=settings.webhook_retention_days)
+
+    def one() -> None:
+        stream = PostgresStream(service.url, service.pool)
+        try:
+            work(stream, runner, service.pool, retention=retention, stop=stop)
+        finally:
+            stream.close()
+
+    threads = [Thread(target=one, name=f"webhooks-{n}") for n in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

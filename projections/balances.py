@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from psycopg import AsyncConnection, Cursor
-from psycopg.rows import dict_row
 
 from creditledger.domain import answers, ids
 from creditledger.domain.account import CreditAccount, Debt, Hold
@@ -23,6 +22,7 @@ from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Event, LotA
 from creditledger.domain.lots import Lot
 from creditledger.projections.balance_changes import HoldChanges, LotChanges, OverageChanges
 from creditledger.projections.projection import BESIDE_ACCOUNTS, Projection, Recorded, as_json
+from creditledger.projections.queries import rows_of
 
 #: The asset of a customer that was never seen, where none is named.
 DEFAULT_ASSET: Final = "credits"
@@ -224,9 +224,7 @@ async def _read(
         "account_ids": None if account_ids is None else list(account_ids),
         "number": number,
     }
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_READ, values)
-        return await cursor.fetchall()
+    return await rows_of(connection, _READ, values)
 
 
 def account_of(row: Mapping[str, Any]) -> CreditAccount:

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, Connection, Cursor
 from psycopg.rows import class_row
 
 from creditledger.projections.projection import Projection
+from creditledger.projections.queries import checkpoint_of
 
 Connect = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
 
@@ -66,8 +67,6 @@ _STATUSES = """
     ORDER BY name
 """
 
-_POSITION = "SELECT position FROM projections WHERE name = %(name)s"
-
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -108,9 +107,8 @@ async def reached(connect: Connect, name: str, position: int, *, timeout_seconds
     deadline = monotonic() + timeout_seconds
     while True:
         async with connect() as connection:
-            row = await (await connection.execute(_POSITION, {"name": name})).fetchone()
-        if row is not None and row[0] >= position:
-            return True
+            if await checkpoint_of(connection, name) >= position:
+                return True
         if monotonic() >= deadline:
             return False
         await asyncio.sleep(_LOOK_SECONDS)

@@ -1,0 +1,202 @@
+"""Entries: the history of accounts as people read it, one line for each event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+from psycopg import AsyncConnection, Cursor
+
+from creditledger.domain import answers, ids
+from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Event
+from creditledger.domain.ids import EventRef
+from creditledger.projections import paging
+from creditledger.projections.entry_lines import Line, line_of
+from creditledger.projections.projection import BESIDE_ACCOUNTS, Projection, Recorded, as_json
+from creditledger.projections.queries import rows_of
+
+_INSERT: Final = """
+    INSERT INTO entries SELECT * FROM json_populate_recordset(null::entries, %s::json)
+"""
+
+_INSERT_SUBJECTS: Final = """
+    INSERT INTO entry_subjects SELECT * FROM json_populate_recordset(null::entry_subjects, %s::json)
+"""
+
+# A customer's entries, newest first; `before` is where the page before ended.
+_PAGE: Final = """
+    SELECT * FROM entries
+    WHERE customer_id = %(customer_id)s AND position < %(before)s
+      AND (%(asset)s::text IS NULL OR asset = %(asset)s)
+      AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+      AND (%(feature)s::text IS NULL OR feature = %(feature)s)
+      AND (%(since)s::timestamptz IS NULL OR recorded_at >= %(since)s)
+      AND (%(until)s::timestamptz IS NULL OR recorded_at < %(until)s)
+    ORDER BY position DESC LIMIT %(limit)s
+"""
+
+_ONE: Final = "SELECT * FROM entries WHERE account_id = %(stream)s AND version = %(version)s"
+
+# What happened to a grant, hold or deduction, newest first.
+_HISTORY: Final = """
+    SELECT entries.*
+    FROM entry_subjects JOIN entries USING (account_id, version)
+    WHERE account_id = %(stream)s AND number = %(number)s AND version < %(before)s
+    ORDER BY version DESC LIMIT %(limit)s
+"""
+
+# How much of a deduction was given back.
+_REFUNDED: Final = """
+    SELECT coalesce(sum((details ->> 'refunded')::bigint), 0)
+    FROM entry_subjects JOIN entries USING (account_id, version)
+    WHERE account_id = %(stream)s AND number = %(version)s AND kind = 'refund'
+"""
+
+
+class Entries(Projection):
+    """One row for each event of an account, and what each of them concerns."""
+
+    name: ClassVar[str] = "entries"
+    tables: ClassVar[tuple[str, ...]] = ("entries", "entry_subjects")
+    handles: ClassVar[tuple[type[Event], ...]] = ACCOUNT_EVENTS
+    ignores: ClassVar[tuple[type[Event], ...]] = BESIDE_ACCOUNTS
+
+    def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
+        """Rows are only ever added."""
+        rows: list[dict[str, Any]] = []
+        subjects: list[dict[str, Any]] = []
+        for position, event in events:
+            assert isinstance(event, AccountEvent)
+            line = line_of(event)
+            rows.append(_row(position, event, line))
+            subjects += (
+                {
+                    "account_id": event.originator_id,
+                    "number": number,
+                    "version": event.originator_version,
+                }
+                for number in line.subjects
+            )
+        cursor.execute(_INSERT, (as_json(rows),))
+        if subjects:
+            cursor.execute(_INSERT_SUBJECTS, (as_json(subjects),))
+
+
+def _row(position: int, event: AccountEvent, line: Line) -> dict[str, Any]:
+    context = event.context
+    return {
+        "account_id": event.originator_id,
+        "version": event.originator_version,
+        "position": position,
+        "customer_id": event.customer_id,
+        "asset": event.asset,
+        "kind": line.kind,
+        "amount": line.amount,
+        "total_after": event.after.total,
+        "available_after": event.after.available,
+        "feature": line.feature,
+        "lots": line.lots,
+        "details": line.details,
+        "actor": context.actor,
+        "causation_id": context.causation_id,
+        "correlation_id": context.correlation_id,
+        "happened_at": context.happened_at or line.happened_at or event.recorded_at,
+        "recorded_at": event.recorded_at,
+        "metadata": context.metadata,
+    }
+
+
+async def entries(
+    connection: AsyncConnection[Any],
+    customer_id: str,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    asset: str | None = None,
+    kind: str | None = None,
+    feature: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> dict[str, Any]:
+    """A page of a customer's entries, newest first, with `next_cursor` where there are more.
+
+    `since` and `until` (exclusive) bound when they were recorded. Raises Invalid where the cursor
+    is not one that this listing gave out.
+    """
+    filters = (asset, kind, feature, since, until)
+    scope = paging.scope("entries", customer_id, *filters)
+    values = {
+        "customer_id": customer_id,
+        "before": paging.position_of(cursor, scope),
+        "asset": asset,
+        "kind": kind,
+        "feature": feature,
+        "since": since,
+        "until": until,
+        "limit": limit + 1,
+    }
+    rows = await rows_of(connection, _PAGE, values)
+    return {
+        "entries": [entry_answer(row) for row in rows[:limit]],
+        "next_cursor": paging.next_cursor(rows, limit, scope),
+    }
+
+
+async def entry(connection: AsyncConnection[Any], ref: EventRef) -> dict[str, Any] | None:
+    """The entry of one event of an account, where the read model knows it."""
+    rows = await rows_of(connection, _ONE, ref._asdict())
+    return entry_answer(rows[0]) if rows else None
+
+
+async def history(
+    connection: AsyncConnection[Any], subject: EventRef, *, limit: int, cursor: str | None = None
+) -> dict[str, Any]:
+    """A page of what happened to a grant, hold or deduction, newest first."""
+    scope = paging.scope("history", subject.stream, subject.version)
+    values = {
+        "stream": subject.stream,
+        "number": subject.version,
+        "before": paging.position_of(cursor, scope),
+        "limit": limit + 1,
+    }
+    rows = await rows_of(connection, _HISTORY, values)
+    return {
+        "history": [entry_answer(row) for row in rows[:limit]],
+        "next_cursor": paging.next_cursor(rows, limit, scope, by="version"),
+    }
+
+
+async def deduction(connection: AsyncConnection[Any], deduction_id: str) -> dict[str, Any] | None:
+    """A deduction and how much of it was refunded; None where the read model knows none."""
+    ref = ids.parse_event_id(ids.DEDUCTION, deduction_id)
+    found = None if ref is None else await entry(connection, ref)
+    if ref is None or found is None or found["kind"] not in ("deduction", "transfer_out"):
+        return None
+    row = await (await connection.execute(_REFUNDED, ref._asdict())).fetchone()
+    assert row is not None
+    return {**found, "refunded": int(row[0])}
+
+
+def entry_answer(row: dict[str, Any]) -> dict[str, Any]:
+    """An entry as it is told; facts of its kind stand beside those that all kinds have."""
+    key = ids.stream_key(row["account_id"])
+    return {
+        **row["details"],
+        "entry_id": ids.event_id(ids.ENTRY, key, row["version"]),
+        "customer_id": row["customer_id"],
+        "asset": row["asset"],
+        "kind": row["kind"],
+        "amount": row["amount"],
+        "total_after": row["total_after"],
+        "available_after": row["available_after"],
+        "feature": row["feature"],
+        "lots": row["lots"],
+        "actor": row["actor"],
+        "causation_id": row["causation_id"],
+        "correlation_id": row["correlation_id"],
+        "happened_at": answers.instant(row["happened_at"]),
+        "recorded_at": answers.instant(row["recorded_at"]),
+        "position": row["position"],
+        "metadata": row["metadata"],
+    }

@@ -109,7 +109,12 @@ def clients(connection: Connection[TupleRow]) -> list[Client]:
 
 
 def create_key(
-    connection: Connection[TupleRow], client: str, scopes: Sequence[str], key: str | None = None
+    connection: Connection[TupleRow],
+    client: str,
+    scopes: Sequence[str],
+    *,
+    key: str | None = None,
+    lasts_seconds: int | None = None,
 ) -> str:
     """A new key for the client of this name; the key itself, which is never shown again.
 
@@ -123,13 +128,15 @@ def create_key(
         )
     key = key or KEY_PREFIX + secrets.token_urlsafe(32)
     cursor = connection.execute(
-        "INSERT INTO api_keys (key_id, client_id, key_hash, hint, scopes)"
-        " SELECT %s, client_id, %s, %s, %s FROM clients WHERE name = %s",
+        "INSERT INTO api_keys (key_id, client_id, key_hash, hint, scopes, ends_at)"
+        " SELECT %s, client_id, %s, %s, %s, now() + make_interval(secs => %s)"
+        " FROM clients WHERE name = %s",
         (
             f"key_{secrets.token_hex(8)}",
             _hash(key),
             key[:_HINT_CHARACTERS],
             [scope for scope in SCOPES if scope in scopes],
+            lasts_seconds,
             client,
         ),
     )
@@ -209,7 +216,7 @@ def ensure_first_key(connection: Connection[TupleRow], given: str | None) -> str
                 "INSERT INTO clients (client_id, name) VALUES (%s, %s)",
                 (f"cli_{secrets.token_hex(8)}", FIRST_CLIENT),
             )
-        key = create_key(connection, FIRST_CLIENT, SCOPES, given)
+        key = create_key(connection, FIRST_CLIENT, SCOPES, key=given)
         return key if given is None else None
 
 

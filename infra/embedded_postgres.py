@@ -64,6 +64,12 @@ def binaries() -> Path:
     return Path(package.origin).parent / f"pginstall{_VERSION}" / "bin"
 
 
+def running_postgres(data_dir: Path) -> str | None:
+    """The address of the server that some process runs on this folder now, or None."""
+    socket_dir = _socket_dir(data_dir.resolve())
+    return None if _answer(socket_dir) == _NOBODY else _url(socket_dir)
+
+
 @contextmanager
 def embedded_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """Run the server on this folder, made where it is missing; yield the address to connect to.
@@ -77,7 +83,7 @@ def embedded_postgres(data_dir: Path, settings: Mapping[str, str] | None = None)
     with server.folder_locked():
         server.start()
         try:
-            yield server.url
+            yield _url(server.socket_dir)
         finally:
             server.stop()
 
@@ -89,15 +95,18 @@ class _Server:
         self._log = folder / "postgres.log"
         self._settings = settings
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
-        self._socket_dir = folder
+        self.socket_dir = _socket_dir(folder)
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={quote(str(self._socket_dir), safe='')}"
 
     @contextmanager
     def folder_locked(self) -> Iterator[None]:
+        known = not self._folder.exists() or (self._folder / "lock").exists()
+        # The folder will belong to the server's user alone: nothing else may be in it.
+        if not known and any(self._folder.iterdir()):
+            raise EmbeddedPostgresFailed(
+                f"{self._folder} has other things in it; set CREDITLEDGER_DATA_DIR to a folder"
+                " that is empty or does not exist"
+            )
         self._make_folder(self._folder)
         with (self._folder / "lock").open("w") as lock:
             try:
@@ -111,12 +120,12 @@ class _Server:
 
     def start(self) -> None:
         self._open_path_to(binaries())
-        self._socket_dir = self._find_socket_dir()
+        self._make_folder(self.socket_dir)
         if not (self._cluster / "PG_VERSION").exists():
             self._initialise()
-        elif self._answers() != _NOBODY:
+        elif _answer(self.socket_dir) != _NOBODY:
             self._run("pg_ctl", "stop", "-D", str(self._cluster), "-m", "fast", "-w")
-        options = {**self._settings, "unix_socket_directories": str(self._socket_dir)}
+        options = {**self._settings, "unix_socket_directories": str(self.socket_dir)}
         with self._open_log() as log:
             self._process = subprocess.Popen(
                 [
@@ -148,7 +157,7 @@ class _Server:
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while self._answers() != _READY:
+        while _answer(self.socket_dir) != _READY:
             if process.poll() is not None:
                 raise EmbeddedPostgresFailed(f"PostgreSQL did not start; see {self._log}")
             if time.monotonic() > deadline:
@@ -157,11 +166,6 @@ class _Server:
                     f"PostgreSQL was not ready after {START_TIMEOUT_SECONDS:.0f} s; see {self._log}"
                 )
             time.sleep(_POLL_SECONDS)
-
-    def _answers(self) -> int:
-        """What `pg_isready` says of the socket: see `_READY` and `_NOBODY`."""
-        command = [str(binaries() / "pg_isready"), "-q", "-h", str(self._socket_dir)]
-        return subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode
 
     def _initialise(self) -> None:
         # In a folder beside it first: a start that is cut short leaves no half of a cluster.
@@ -193,19 +197,12 @@ class _Server:
         grown = self._log.exists() and self._log.stat().st_size > _LOG_BYTES_MAX
         return self._log.open("wb" if grown else "ab")
 
-    def _find_socket_dir(self) -> Path:
-        if len(os.fsencode(self._folder / ".s.PGSQL.5432")) <= _SOCKET_PATH_BYTES_MAX:
-            return self._folder
-        name = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:16]
-        folder = Path(tempfile.gettempdir()) / f"creditledger-{name}"
-        self._make_folder(folder)
-        return folder
-
     def _make_folder(self, folder: Path) -> None:
         """A folder that only the server's user and we may enter."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid not in (os.geteuid(), self._user and self._user.pw_uid):
             raise EmbeddedPostgresFailed(f"{folder} belongs to another user")
+        folder.chmod(0o700)
         if self._user is not None:
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
             self._open_path_to(folder)
@@ -218,6 +215,24 @@ class _Server:
             mode = stat.S_IMODE(folder.stat().st_mode)
             if not mode & stat.S_IXOTH and not _is_owner(folder, self._user):
                 folder.chmod(mode | stat.S_IXOTH)
+
+
+def _url(socket_dir: Path) -> str:
+    return f"postgresql://postgres@/postgres?host={quote(str(socket_dir), safe='')}"
+
+
+def _answer(socket_dir: Path) -> int:
+    """What `pg_isready` says of the socket: see `_READY` and `_NOBODY`."""
+    command = [str(binaries() / "pg_isready"), "-q", "-h", str(socket_dir)]
+    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode
+
+
+def _socket_dir(folder: Path) -> Path:
+    """The folder itself, unless its name is too long for a socket."""
+    if len(os.fsencode(folder / ".s.PGSQL.5432")) <= _SOCKET_PATH_BYTES_MAX:
+        return folder
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"creditledger-{name}"
 
 
 def _unprivileged_user() -> pwd.struct_passwd:

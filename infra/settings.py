@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", description="Where to serve: the address")
-    port: int = Field(default=8000, ge=0, le=65535, description="Where to serve: the port")
+    port: int = Field(default=8000, ge=1, le=65535, description="Where to serve: the port")
     database_url: PostgresUrl | None = Field(
         default=None,
         repr=False,
@@ -128,6 +128,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged, to standard error"
     )
+
+    @property
+    def address(self) -> str:
+        """Where the service answers."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
 
 def load_settings() -> Settings:

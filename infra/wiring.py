@@ -15,14 +15,20 @@ from creditledger.domain.ledger import Ledger
 from creditledger.domain.policies import Policies
 from creditledger.infra.clients import Authenticator
 from creditledger.infra.database import AsyncPool, Pool, async_connection_pool, connection_pool
+from creditledger.infra.embedded_postgres import embedded_postgres, running_postgres
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.group_commit import Commit, GroupCommit
+from creditledger.infra.migrate import pending
 from creditledger.infra.postgres_stream import PostgresStream
 from creditledger.infra.settings import Settings
 
 #: The writer is one thread; its connections are its own, so that no reader can keep it waiting.
 _WRITER_CONNECTIONS: Final = 2
+
+
+class NoDatabase(Exception):
+    """There is no database to work with, or it is not ready for this version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +96,41 @@ def service(
                 )
         finally:
             stream.close()
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The address of the database, for a command that may come at any time.
+
+    That is the configured one, or the embedded one: it is started for the block where it does not
+    run. Raises EmbeddedPostgresFailed.
+    """
+    found = settings.database_url or running_postgres(settings.data_dir)
+    if found is not None:
+        yield found
+    else:
+        with embedded_postgres(settings.data_dir) as url:
+            yield url
+
+
+def ready_database(settings: Settings) -> str:
+    """The address of a database that is up and migrated. Raises NoDatabase, MigrationRefused."""
+    url = settings.database_url or running_postgres(settings.data_dir)
+    if url is None:
+        raise NoDatabase(
+            "set CREDITLEDGER_DATABASE_URL to a PostgreSQL of yours, or run `creditledger up`,"
+            " which starts the embedded one and both processes of the service"
+        )
+    require_migrated(url)
+    return url
+
+
+def require_migrated(url: str) -> None:
+    """Raises NoDatabase where this version expects other tables, MigrationRefused where newer."""
+    if missing := pending(url):
+        raise NoDatabase(
+            f"the database lacks the steps {', '.join(missing)}; run `creditledger migrate`"
+        )
 
 
 def policies(settings: Settings) -> Policies:

@@ -15,7 +15,11 @@ import pytest
 from psycopg import OperationalError
 
 from creditledger.infra.database import connect
-from creditledger.infra.embedded_postgres import EmbeddedPostgresFailed, embedded_postgres
+from creditledger.infra.embedded_postgres import (
+    EmbeddedPostgresFailed,
+    embedded_postgres,
+    running_postgres,
+)
 
 
 @pytest.fixture
@@ -50,6 +54,25 @@ def test_a_folder_in_use_is_refused_and_named(folder: Path) -> None:
         embedded_postgres(folder),
     ):
         raise AssertionError("two servers on one folder")
+
+
+def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(folder: Path) -> None:
+    (folder / "letter.txt").write_text("dear")
+    before = folder.stat()
+    with (
+        pytest.raises(EmbeddedPostgresFailed, match="other things in it"),
+        embedded_postgres(folder),
+    ):
+        raise AssertionError("moved in with somebody else")
+    assert os.listdir(folder) == ["letter.txt"]
+    assert (folder.stat().st_uid, folder.stat().st_mode) == (before.st_uid, before.st_mode)
+
+
+def test_whoever_looks_finds_the_running_server(folder: Path) -> None:
+    assert running_postgres(folder) is None
+    with embedded_postgres(folder) as url:
+        assert running_postgres(folder) == url
+    assert running_postgres(folder) is None
 
 
 def test_a_folder_with_a_name_too_long_for_a_socket_works(folder: Path) -> None:

@@ -46,6 +46,12 @@ _REPLAY: Final = """
     RETURNING pg_notify(%s, delivery_id)
 """
 
+_REPLAY_ALL: Final = """
+    UPDATE webhook_deliveries
+    SET status = 'received', due_at = now(), faults = 0, settled_at = NULL
+    WHERE status IN ('parked', 'failed') AND reason = %s
+"""
+
 # Parked deliveries for which there is news since they were parked.
 _FREE: Final = """
     UPDATE webhook_deliveries
@@ -160,3 +166,8 @@ _SHOWN: Final = (
 async def replay(connection: AsyncConnection[Any], delivery_id: str) -> bool:
     """Have a delivery tried again, soon; False where there is none with this id."""
     return (await connection.execute(_REPLAY, (delivery_id, CHANNEL))).rowcount == 1
+
+
+async def replay_all(connection: AsyncConnection[Any], reason: str) -> int:
+    """Have all deliveries tried again that are parked or failed for a reason; return how many."""
+    return (await connection.execute(_REPLAY_ALL, (reason,))).rowcount

@@ -1,0 +1,87 @@
+"""What Prometheus is told: one registry for a process, counted where things happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from creditledger.infra.group_commit import Commit
+from creditledger.projections.checkpoints import Status
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SIZE_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
+
+
+class Metrics:
+    """The figures of this process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._commands = Counter(
+            "creditledger_commands",
+            "Commands by type and outcome (accepted, or the problem's code)",
+            ("command", "outcome"),
+            registry=self.registry,
+        )
+        self._commits = Counter(
+            "creditledger_commits",
+            "Transactions of the writer",
+            ("succeeded",),
+            registry=self.registry,
+        )
+        self._commit_seconds = Histogram(
+            "creditledger_commit_seconds",
+            "Time to decide and save one transaction's commands",
+            registry=self.registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self._commit_size = Histogram(
+            "creditledger_commit_commands",
+            "Commands in one transaction",
+            registry=self.registry,
+            buckets=_SIZE_BUCKETS,
+        )
+        self._wait_seconds = Histogram(
+            "creditledger_queue_seconds",
+            "Time that a transaction's first command waited in the queue",
+            registry=self.registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self._queue = Gauge(
+            "creditledger_queue_commands", "Commands in the queue", registry=self.registry
+        )
+        self._lag = Gauge(
+            "creditledger_projection_lag_events",
+            "Events that a projection has yet to handle",
+            ("projection",),
+            registry=self.registry,
+        )
+        self._stopped = Gauge(
+            "creditledger_projection_stopped",
+            "1 where a projection has stopped at an event that it cannot handle",
+            ("projection",),
+            registry=self.registry,
+        )
+
+    def command(self, name: str, outcome: str) -> None:
+        """One command was answered."""
+        self._commands.labels(name, outcome).inc()
+
+    def commit(self, commit: Commit) -> None:
+        """The writer ended one transaction; called in its thread."""
+        self._commits.labels(str(commit.succeeded).lower()).inc()
+        self._commit_seconds.observe(commit.seconds)
+        self._commit_size.observe(commit.commands)
+        self._wait_seconds.observe(commit.waited_seconds)
+
+    def exposition(self, *, queued: int, statuses: Iterable[Status]) -> bytes:
+        """Everything, in Prometheus' text format."""
+        self._queue.set(queued)
+        for status in statuses:
+            self._lag.labels(status.name).set(status.lag)
+            self._stopped.labels(status.name).set(status.status == "stopped")
+        return generate_latest(self.registry)

@@ -21,6 +21,7 @@ NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def stream(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresStream]:
     monkeypatch.setenv("CREDITLEDGER_DATABASE_URL", database_url)
+    monkeypatch.setenv("COLUMNS", "200")
     with connection_pool(database_url, "tests", size=1) as pool:
         stream = PostgresStream(database_url, pool)
         yield stream

@@ -40,6 +40,10 @@ CREATE INDEX webhook_deliveries_in_order ON webhook_deliveries (stream_key, sequ
 CREATE INDEX webhook_deliveries_parked ON webhook_deliveries (sequence)
     WHERE status = 'parked' AND awaits <> '{}';
 
+-- What is not booked, to be counted.
+CREATE INDEX webhook_deliveries_open ON webhook_deliveries (status)
+    WHERE status IN ('received', 'parked', 'failed');
+
 CREATE INDEX webhook_deliveries_settled ON webhook_deliveries (settled_at)
     WHERE status IN ('done', 'ignored');
 

@@ -70,12 +70,6 @@ _CLEAN: Final = """
     WHERE status IN ('done', 'ignored') AND settled_at < now() - %s
 """
 
-_COUNTS: Final = """
-    SELECT status, count(*) FROM webhook_deliveries
-    WHERE status IN ('received', 'parked', 'failed')
-    GROUP BY status
-"""
-
 
 def free(pool: Pool) -> int:
     """Let parked deliveries be tried again for which there is news; return how many.
@@ -94,13 +88,6 @@ def clean(pool: Pool, retention: timedelta) -> int:
     """
     with reaching(pool) as connection:
         return connection.execute(_CLEAN, (retention,)).rowcount
-
-
-def counts(pool: Pool) -> dict[str, int]:
-    """How many deliveries wait, are parked, and have failed. Raises Unavailable."""
-    with reaching(pool) as connection:
-        found = dict(connection.execute(_COUNTS).fetchall())
-    return {status: found.get(status, 0) for status in ("received", "parked", "failed")}
 
 
 async def deliveries(

@@ -37,6 +37,8 @@ _CLAIM = """
 
 _FIND = "SELECT version, position, status FROM projections WHERE name = %(name)s"
 
+_LOCK = "SELECT position FROM projections WHERE name = %(name)s FOR UPDATE"
+
 _STOP = """
     UPDATE projections
     SET status = 'stopped', error = %(error)s, error_position = %(position)s,
@@ -148,7 +150,15 @@ def start(connection: Connection[Any], name: str) -> bool:
     return connection.execute(_START, {"name": name}).rowcount == 1
 
 
-def replace(cursor: Cursor[Any], projection: Projection, position: int) -> None:
+def lock(connection: Connection[Any], name: str) -> int:
+    """Keep the checkpoint from moving until the open transaction ends; return its position."""
+    row = connection.execute(_LOCK, {"name": name}).fetchone()
+    if row is None:
+        raise LookupError(f"the projection {name} has never run here")
+    return int(row[0])
+
+
+def replace(connection: Connection[Any], projection: Projection, position: int) -> None:
     """Say that the projection's rows are now those of a rebuild that reached `position`."""
     values = {"name": projection.name, "version": projection.version, "position": position}
-    cursor.execute(_REPLACE, values)
+    connection.execute(_REPLACE, values)

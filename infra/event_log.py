@@ -21,6 +21,7 @@ from psycopg.rows import TupleRow
 
 from creditledger.domain import ids
 from creditledger.domain.events import Event
+from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Snapshot, Stream, Unavailable
 from creditledger.infra.arrays import uuid_array
@@ -84,6 +85,26 @@ _PAST: Final = """
             (SELECT min(originator_version) FROM known WHERE recorded_at > %(at)s),
             9223372036854775807)
         AND recorded_at <= %(at)s
+      ORDER BY originator_version)
+"""
+
+# The latest snapshot before a version, and the events from there to that version.
+_BEFORE: Final = """
+    WITH base AS MATERIALIZED (
+        SELECT originator_version, recorded_at, state
+          FROM ledger_snapshots
+         WHERE originator_id = %(stream)s AND form = %(form)s
+           AND originator_version < %(version)s
+         ORDER BY originator_version DESC
+         LIMIT 1
+    )
+    SELECT originator_version, NULL, recorded_at, state FROM base
+    UNION ALL
+    (SELECT originator_version, topic, recorded_at, state
+       FROM ledger_events
+      WHERE originator_id = %(stream)s
+        AND originator_version > coalesce((SELECT originator_version FROM base), 0)
+        AND originator_version < %(version)s
       ORDER BY originator_version)
 """
 
@@ -188,10 +209,16 @@ class EventLog:
 
     def state_at(self, stream: UUID, at: datetime) -> Stream:
         """What was stored of a stream at a past moment, from the nearest snapshot before it on."""
-        values = {"stream": stream, "at": at, "form": FORM}
+        return self._stream(_PAST, {"stream": stream, "at": at, "form": FORM})
+
+    def state_before(self, ref: EventRef) -> Stream:
+        """What was stored of an event's stream before it, from the nearest snapshot on."""
+        return self._stream(_BEFORE, {**ref._asdict(), "form": FORM})
+
+    def _stream(self, statement: str, values: dict[str, Any]) -> Stream:
         with reaching(self._pool) as connection, connection.cursor(binary=True) as cursor:
-            rows = cursor.execute(_PAST, values, prepare=False).fetchall()
-        return stored_stream(stream, rows, self._mapper)
+            rows = cursor.execute(statement, values, prepare=False).fetchall()
+        return stored_stream(values["stream"], rows, self._mapper)
 
     @contextmanager
     def frozen(self) -> Iterator[FrozenLog]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from creditledger.api.values import PRINTABLE, integer_in_text
+from creditledger.api.values import Text, integer_in_text
 
 #: Enough for a screen without asking, and for an export without many questions.
 PAGE_DEFAULT: Final = 50
@@ -14,8 +14,8 @@ PAGE_MAX: Final = 1_000
 
 Limit = Annotated[
     int,
-    BeforeValidator(lambda value: value if isinstance(value, int) else integer_in_text(value)),
     Field(ge=1, le=PAGE_MAX, description="How many at most"),
+    BeforeValidator(integer_in_text),
 ]
 
 
@@ -25,7 +25,7 @@ class Page(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Limit = PAGE_DEFAULT
-    cursor: Annotated[str, Field(max_length=64, pattern=PRINTABLE)] | None = Field(
+    cursor: Annotated[str, Text(64)] | None = Field(
         default=None, description="`next_cursor` of the page before"
     )
 

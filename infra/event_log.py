@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -88,7 +88,7 @@ _PAST: Final = """
       ORDER BY originator_version)
 """
 
-# The latest snapshot before a version, and the events from there to that version.
+# The latest snapshot before a version, and the events from there to that version, itself included.
 _BEFORE: Final = """
     WITH base AS MATERIALIZED (
         SELECT originator_version, recorded_at, state
@@ -104,7 +104,7 @@ _BEFORE: Final = """
        FROM ledger_events
       WHERE originator_id = %(stream)s
         AND originator_version > coalesce((SELECT originator_version FROM base), 0)
-        AND originator_version < %(version)s
+        AND originator_version <= %(version)s
       ORDER BY originator_version)
 """
 
@@ -211,9 +211,12 @@ class EventLog:
         """What was stored of a stream at a past moment, from the nearest snapshot before it on."""
         return self._stream(_PAST, {"stream": stream, "at": at, "form": FORM})
 
-    def state_before(self, ref: EventRef) -> Stream:
-        """What was stored of an event's stream before it, from the nearest snapshot on."""
-        return self._stream(_BEFORE, {**ref._asdict(), "form": FORM})
+    def before(self, ref: EventRef) -> tuple[Stream, Event] | None:
+        """An event, and what was stored of its stream before it; None where it is not there."""
+        found = self._stream(_BEFORE, {**ref._asdict(), "form": FORM})
+        if not found.events or found.events[-1].originator_version != ref.version:
+            return None
+        return replace(found, events=found.events[:-1]), found.events[-1]
 
     def _stream(self, statement: str, values: dict[str, Any]) -> Stream:
         with reaching(self._pool) as connection, connection.cursor(binary=True) as cursor:

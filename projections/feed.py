@@ -34,12 +34,7 @@ def event_type(event_class: type[Event]) -> str:
     return event_class.TOPIC.removeprefix(_TOPIC_PREFIX)
 
 
-def topic_of(event_type: str) -> str:
-    """The topic behind a public name; whether there is one must be asked of the log's classes."""
-    return _TOPIC_PREFIX + event_type
-
-
-def event_answer(position: int, event: Event) -> dict[str, Any]:
+def public_event(position: int, event: Event) -> dict[str, Any]:
     """An event as others are told it.
 
     `customer_id` and `asset` are None where the event is not about one. `data` holds the facts of

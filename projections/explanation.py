@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.answers import instant
-from creditledger.domain.events import AccountEvent, LotAmount
+from creditledger.domain.books import rebuild
+from creditledger.domain.events import AccountEvent, Event, LotAmount
+from creditledger.domain.ids import EventRef
 from creditledger.domain.lots import Lot
+from creditledger.domain.store import Stream
+
+
+class Past(Protocol):
+    """The log as it was before an event."""
+
+    def before(self, ref: EventRef) -> tuple[Stream, Event] | None:
+        """An event, and what was stored of its stream before it; None where it is not there."""
+
+
+def explain(log: Past, ref: EventRef) -> dict[str, Any] | None:
+    """Why an account's event touched its lots; None where there is no such event."""
+    found = log.before(ref)
+    if found is None or not isinstance(found[1], AccountEvent):
+        return None
+    account = rebuild(CreditAccount, ref.stream, found[0])
+    assert isinstance(account, CreditAccount)
+    return explanation(account, found[1])
 
 
 def explanation(before: CreditAccount, event: AccountEvent) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What commands were told: single receipts, and a customer's refusals.
+"""Refusals: who was refused what, why, and what was there then.
 
-Receipts are stored with the events and are no projection's rows: this only reads them.
+They stand in the receipts, which are stored with the events and are no projection's rows.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from creditledger.projections.queries import rows_of
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-_ONE: Final = "SELECT * FROM receipts WHERE receipt_id = %(receipt_id)s"
-
 # A customer's refusals, newest first; `before` and `last` are where the page before ended.
 _REFUSALS: Final = """
     SELECT * FROM receipts
@@ -34,12 +32,6 @@ _REFUSALS: Final = """
               AND (recorded_at < %(before)s OR receipt_id > %(last)s))
     ORDER BY recorded_at DESC, receipt_id LIMIT %(limit)s
 """
-
-
-async def receipt(connection: AsyncConnection[Any], receipt_id: UUID) -> dict[str, Any] | None:
-    """What one wish was told, by its receipt's id or that of its key (`ids.receipt_uuid`)."""
-    rows = await rows_of(connection, _ONE, {"receipt_id": receipt_id})
-    return _answer(rows[0]) if rows else None
 
 
 async def refusals(

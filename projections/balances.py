@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from psycopg import AsyncConnection, Cursor
+from psycopg import AsyncConnection, Connection, Cursor
 
 from creditledger.domain import answers, ids
 from creditledger.domain.account import CreditAccount, Debt, Hold
@@ -35,8 +35,8 @@ _UPSERT_ACCOUNTS: Final = """
     SET version = excluded.version, recorded_at = excluded.recorded_at
 """
 
-# Accounts (those named, or a customer's) with all that can still change in them, one grant of theirs
-# where its number is named, and the position that it all stands for.
+# Accounts (those named, or a customer's) with all that can still change in them, one of their
+# grants where its number is named, and the position that it all stands for.
 _READ: Final = """
     SELECT mark.position, accounts.*,
         (SELECT json_agg(lots) FROM lots
@@ -64,7 +64,7 @@ _ASSETS: Final = """
 """
 
 # Accounts with something due by a moment, in order of their ids.
-DUE_ACCOUNTS: Final = """
+_DUE_ACCOUNTS: Final = """
     SELECT account_id FROM lots
     WHERE open AND remaining > 0 AND expires_at <= %(now)s AND account_id > %(after)s
     UNION
@@ -167,6 +167,14 @@ async def assets(connection: AsyncConnection[Any], customer_id: str) -> list[str
     """The assets that a customer has an account of, as of the newest event."""
     cursor = await connection.execute(_ASSETS, {"customer_id": customer_id})
     return [row[0] for row in await cursor.fetchall()]
+
+
+def due_accounts(
+    connection: Connection[Any], now: datetime, *, after: UUID, limit: int
+) -> list[UUID]:
+    """Accounts on which something is due by `now`, by id, from after the given one on."""
+    values = {"now": now, "after": after, "limit": limit}
+    return [row[0] for row in connection.execute(_DUE_ACCOUNTS, values)]
 
 
 async def grant(

@@ -72,9 +72,8 @@ class PoisonedEvent(Exception):
     """A projection cannot get past this event."""
 
     def __init__(self, projection: str, position: int, event_id: str | None, fault: str) -> None:
-        super().__init__(
-            f"{projection} cannot get past position {position} ({event_id or 'unreadable'}): {fault}"
-        )
+        place = f"position {position} ({event_id or 'unreadable'})"
+        super().__init__(f"{projection} cannot get past {place}: {fault}")
         self.position = position
         self.event_id = event_id
 

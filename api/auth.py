@@ -1,0 +1,59 @@
+"""Who is calling, by the API key in `Authorization: Bearer …`, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from creditledger.api.problems import Problem
+from creditledger.infra.clients import Authenticator, Caller, Scope
+
+#: What the OpenAPI document says of keys.
+BEARER: Final = HTTPBearer(
+    scheme_name="api_key",
+    auto_error=False,
+    description="An API key with the scope that is named: `commands` changes accounts, `read` "
+    "reads them, `events` reads the log, `admin` sets prices and links and replays deliveries.",
+)
+
+
+def needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    """A dependency: the caller, whose key has this scope. Raises Problem (401, 403)."""
+
+    async def permitted(
+        request: Request,
+        credentials: Annotated[
+            HTTPAuthorizationCredentials | None, Security(BEARER, scopes=[scope])
+        ],
+    ) -> Caller:
+        key = None if credentials is None else credentials.credentials
+        authenticator: Authenticator = request.app.state.authenticator
+        return permit(await identify(authenticator, key), scope)
+
+    return permitted
+
+
+def key_of(authorization: str | None) -> str | None:
+    """The key in an Authorization header, where it has one."""
+    scheme, _, key = (authorization or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+async def identify(authenticator: Authenticator, key: str | None) -> Caller:
+    """Who holds the key. Raises Problem where nobody does."""
+    caller = await authenticator.caller(key) if key else None
+    if caller is None:
+        detail = "Send a valid API key as `Authorization: Bearer <key>`."
+        raise Problem("unauthenticated", detail, {"WWW-Authenticate": "Bearer"})
+    return caller
+
+
+def permit(caller: Caller, scope: Scope) -> Caller:
+    """The same caller, whose key must have the scope. Raises Problem where it has not."""
+    if scope not in caller.scopes:
+        detail = f"This needs a key with the scope {scope!r}; ask for one, or use another key."
+        raise Problem("forbidden", detail, needed_scope=scope)
+    return caller

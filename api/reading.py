@@ -1,0 +1,182 @@
+"""Reading requests: bodies up to a limit, JSON that means one thing only, headers that come once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from email.message import Message
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from creditledger.api.problems import Problem, invalid
+
+#: Far more than any command needs, and little enough to be held for each connection.
+BODY_BYTES_MAX: Final = 1024 * 1024
+
+#: A thousand commands with their metadata.
+BATCH_BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+
+#: Parameters of a query: more are a mistake, and cost time to look at.
+_PARAMETERS_MAX: Final = 50
+
+#: Headers of which a second one could contradict the first.
+_ONCE: Final = frozenset(
+    {b"authorization", b"content-type", b"content-encoding", b"idempotency-key", b"correlation-id"}
+)
+
+
+class StrictRoute(APIRoute):
+    """A route of FastAPI whose JSON and query are read as strictly as those of commands."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        has_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            headers = headers_of(request.scope)
+            query_of(request.scope)
+            if has_body:
+                require_json(headers)
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+class _StrictRequest(Request):
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            headers = headers_of(self.scope)
+            self._body = await read_body(self.receive, headers, limit=BODY_BYTES_MAX)
+            if not self._body:
+                raise Problem("malformed_request", "The body is empty; send a JSON object.")
+        return self._body
+
+    async def json(self) -> Any:
+        return parse_json(await self.body())
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """The headers by their names in small letters. Raises Problem where one contradicts another."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in found and name in _ONCE:
+            raise invalid(name.decode(), "is sent more than once")
+        found[name] = value
+    return found
+
+
+def query_of(scope: Scope) -> dict[str, str]:
+    """The query by its names. Raises Problem where a name comes twice or is no UTF-8."""
+    raw: bytes = scope["query_string"]
+    if not raw:
+        return {}
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_PARAMETERS_MAX,
+        )
+    except ValueError:
+        detail = f"The query is not UTF-8, or has more than {_PARAMETERS_MAX} parameters."
+        raise Problem("malformed_request", detail) from None
+    query = dict(pairs)
+    if len(query) < len(pairs):
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise invalid(name, "is given more than once")
+    return query
+
+
+def require_json(headers: dict[bytes, bytes]) -> None:
+    """Raise Problem where the headers say that the body is not JSON in UTF-8, as it is."""
+    said = headers.get(b"content-type")
+    if said is not None and said != b"application/json" and not _is_json(said.decode("latin-1")):
+        raise Problem(
+            "unsupported_media_type",
+            "Send the body as application/json, in UTF-8.",
+            content_type=said.decode("latin-1"),
+        )
+    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+    if encoding.lower() != "identity":
+        detail = "Send the body as it is, without a Content-Encoding."
+        raise Problem("unsupported_media_type", detail, content_encoding=encoding)
+
+
+def _is_json(content_type: str) -> bool:
+    message = Message()
+    message["content-type"] = content_type
+    subtype = message.get_content_subtype()
+    charset = message.get_content_charset("utf-8")
+    is_json = message.get_content_maintype() == "application" and (
+        subtype == "json" or subtype.endswith("+json")
+    )
+    return is_json and charset in ("utf-8", "utf8", "us-ascii")
+
+
+async def read_body(receive: Receive, headers: dict[bytes, bytes], *, limit: int) -> bytes:
+    """The whole body. Raises Problem as soon as it is known to be larger than the limit."""
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length[:20]) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large(limit: int) -> Problem:
+    detail = f"The body has more than {limit} bytes. Send less at a time."
+    return Problem("body_too_large", detail, limit=limit)
+
+
+def parse_json(body: bytes) -> Any:
+    """The value that a JSON text stands for.
+
+    Raises Problem where it is not JSON in UTF-8, an object has a name twice, it is nested too
+    deeply, or it holds half of a character.
+    """
+    try:
+        text = body.decode()
+        value = _DECODER.decode(text)
+        if "\\u" in text:
+            # Escapes can write what UTF-8 cannot: halves of characters.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        detail = f"The body is not UTF-8 at byte {error.start}."
+    except UnicodeEncodeError:
+        detail = "The body holds an escape that is half of a character (a lone surrogate)."
+    except json.JSONDecodeError as error:
+        detail = f"The body is not JSON: {error.msg}, at character {error.pos}."
+    except ValueError as error:
+        detail = f"The body is not JSON: {error}."
+    except RecursionError:
+        detail = "The body is nested too deeply."
+    else:
+        return value
+    raise Problem("malformed_request", detail)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("an object has one name twice")
+    return made
+
+
+def _refuse_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a number")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from threading import Event
+from typing import Final
 
-from creditledger.infra.database import connect
+from creditledger.infra.database import connect, connection_pool
+from creditledger.infra.event_log import EventLog
 from creditledger.infra.wiring import Service
 from creditledger.projections.catalogue import PROJECTIONS, projection_named
 from creditledger.projections.checkpoints import start
 from creditledger.projections.rebuild import Progress, rebuild
 from creditledger.projections.runner import start_all
+
+_REBUILD: Final = "creditledger rebuild"
 
 
 def keep_up(service: Service, stop: Event) -> None:
@@ -20,18 +24,19 @@ def keep_up(service: Service, stop: Event) -> None:
         thread.join()
 
 
-def rebuild_projection(service: Service, name: str, progress: Progress) -> int:
+def rebuild_projection(url: str, name: str, progress: Progress) -> int:
     """Build a read model anew beside the live one, and put it in its place.
 
     `progress` is told the position reached and the newest one. Returns the position reached.
     Raises LookupError for an unknown name, RebuildRefused, and PoisonedEvent.
     """
-    connecting = partial(connect, service.url, "creditledger rebuild")
-    return rebuild(projection_named(name), connecting, service.log, progress)
+    projection = projection_named(name)
+    with connection_pool(url, _REBUILD, size=1) as pool:
+        return rebuild(projection, partial(connect, url, _REBUILD), EventLog(pool), progress)
 
 
-def start_projection(service: Service, name: str) -> bool:
+def start_projection(url: str, name: str) -> bool:
     """Let a stopped projection try again; False where it was not stopped. Raises LookupError."""
     projection_named(name)
-    with connect(service.url, "creditledger projections") as connection:
+    with connect(url, "creditledger projections") as connection:
         return start(connection, name)

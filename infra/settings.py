@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         default=10, ge=1, le=200, description="Connections that answer queries, per process"
     )
     sweep_interval_seconds: int = Field(
-        default=60, ge=1, le=86_400, description="How often expiries and lapses are written down"
+        default=5, ge=1, le=86_400, description="How often expiries and lapses are written down"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged, to standard error"

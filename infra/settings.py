@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     polar_access_token: SecretStr | None = Field(
         default=None,
-        description="Looks up what was bought where an order does not say it; optional",
+        description="Accepted and not used: Polar's orders say what was bought",
     )
     stripe_environment: Environment = Field(default="sandbox", description="Whose events count")
     polar_environment: Environment = Field(default="sandbox", description="Whose events count")

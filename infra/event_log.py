@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 from eventsourcing.persistence import MapperDeserialisationError
-from psycopg import Connection, InterfaceError, OperationalError
+from psycopg import Connection, InterfaceError, OperationalError, sql
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 
@@ -24,7 +24,7 @@ from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Snapshot, Stream, Unavailable
-from creditledger.infra.arrays import uuid_array
+from creditledger.infra.arrays import bigint_array, uuid_array
 from creditledger.infra.database import Pool
 from creditledger.infra.mapper import LedgerMapper
 
@@ -110,9 +110,24 @@ _BEFORE: Final = """
 
 # Everything, stream by stream.
 _BY_STREAM: Final = """
-    SELECT notification_id, topic, state, originator_id, originator_version
+    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
       FROM ledger_events
      ORDER BY originator_id, originator_version
+"""
+
+# A few streams, whole.
+_STREAMS: Final = """
+    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
+      FROM ledger_events
+     WHERE originator_id = ANY (%(streams)s::uuid[])
+     ORDER BY originator_id, originator_version
+"""
+
+# Single events by where they stand.
+_SINGLE: Final = """
+    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
+      FROM unnest(%(streams)s::uuid[], %(versions)s::bigint[]) AS asked (stream, version)
+      JOIN ledger_events ON originator_id = stream AND originator_version = version
 """
 
 
@@ -224,11 +239,30 @@ class EventLog:
         return stored_stream(values["stream"], rows, self._mapper)
 
     @contextmanager
-    def frozen(self) -> Iterator[FrozenLog]:
-        """The log as it is now, whatever is written meanwhile, with the tables beside it."""
+    def frozen(self, tables: Iterable[str] = ()) -> Iterator[FrozenLog]:
+        """The log as it is now, whatever is written meanwhile, with the tables beside it.
+
+        `tables` keep their places until the end: a rebuild that is done waits with its swap.
+        """
         with reaching(self._pool) as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            for table in tables:
+                # Before the first query, which decides what this transaction will see.
+                lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
+                connection.execute(lock.format(sql.Identifier(table)))
             yield FrozenLog(connection, _head(connection), self._mapper)
+
+
+class StoredEvent(NamedTuple):
+    """An event with the columns beside it; `event` is None where `fault` says why."""
+
+    position: int
+    topic: str
+    stream: UUID
+    version: int
+    recorded_at: datetime
+    event: Event | None
+    fault: str | None
 
 
 class FrozenLog:
@@ -239,15 +273,41 @@ class FrozenLog:
         self.head = head
         self._mapper = mapper
 
-    def by_stream(self) -> Iterator[Logged]:
-        """All events, stream by stream, each in order of its versions; raises UnreadableEvent."""
+    def by_stream(self) -> Iterator[StoredEvent]:
+        """All events, stream by stream, each in order of its versions."""
         # The whole will be read, so the plan that ends first is wanted, not the one that begins so.
         self.connection.execute("SET LOCAL cursor_tuple_fraction = 1")
         with self.connection.cursor("ledger_by_stream", binary=True) as cursor:
             cursor.itersize = _FETCHED_AT_ONCE
             cursor.execute(_BY_STREAM)
             for row in cursor:
-                yield decoded(row, self._mapper)
+                yield self._stored(row)
+
+    def of_streams(self, streams: Collection[UUID]) -> list[StoredEvent]:
+        """All events of these streams, stream by stream."""
+        return self._events(_STREAMS, {"streams": uuid_array(streams)})
+
+    def at(self, refs: Collection[EventRef]) -> list[StoredEvent]:
+        """Single events by where they stand; missing ones are left out."""
+        values = {
+            "streams": uuid_array(ref.stream for ref in refs),
+            "versions": bigint_array(ref.version for ref in refs),
+        }
+        return self._events(_SINGLE, values)
+
+    def _events(self, statement: str, values: dict[str, Any]) -> list[StoredEvent]:
+        with self.connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(statement, values, prepare=False).fetchall()
+        return [self._stored(row) for row in rows]
+
+    def _stored(self, row: TupleRow) -> StoredEvent:
+        position, topic, state, stream, version, recorded_at = row
+        event, fault = None, None
+        try:
+            event = self._mapper.decode(topic, state)
+        except MapperDeserialisationError as error:
+            fault = str(error)
+        return StoredEvent(position, topic, stream, version, recorded_at, event, fault)
 
 
 def decoded(row: TupleRow, mapper: LedgerMapper) -> Logged:

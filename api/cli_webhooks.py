@@ -48,7 +48,7 @@ def list_webhooks(
     table.add_column("delivery", min_width=_DELIVERY_ID_LENGTH)
     for title in ("received", "type", "status", "reason", "waits for"):
         table.add_column(title, overflow="fold")
-    for row in page["deliveries"]:
+    for row in page["webhooks"]:
         table.add_row(
             row["delivery_id"],
             row["received_at"],

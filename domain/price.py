@@ -34,7 +34,7 @@ class PriceTerms:
     name: str | None
     expires_after_days: int | None
     plan_family: str | None
-    version: str | None
+    version: str | int | None
     origin: PriceOrigin
 
 

@@ -141,7 +141,7 @@ class SetPrice(ProviderCommand):
     name: str | None = None
     expires_after_days: int | None = None
     plan_family: str | None = None
-    version: str | None = None
+    version: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ async def deliveries(
     values = {**filters, "before": paging.position_of(cursor, scope), "limit": limit + 1}
     rows = await rows_of(connection, _PAGE, values)
     return {
-        "deliveries": [_shown(row) for row in rows[:limit]],
+        "webhooks": [_shown(row) for row in rows[:limit]],
         "next_cursor": paging.next_cursor(rows, limit, scope, by="sequence"),
     }
 

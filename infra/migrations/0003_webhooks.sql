@@ -97,7 +97,7 @@ CREATE TABLE prices (
     name               text,
     expires_after_days integer,
     plan_family        text,
-    version            text,
+    version            jsonb,
     origin             text        NOT NULL,
     position           bigint      NOT NULL,
     recorded_at        timestamptz NOT NULL,

@@ -155,13 +155,27 @@ def unfit(errors: Sequence[Mapping[str, str]]) -> Problem:
 _ERRORS_TOLD_MAX: Final = 20
 
 
+#: Our words for what pydantic says in its own.
+_REASONS: Final = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "model_type": "should be an object",
+    "model_attributes_type": "should be an object",
+    "dict_type": "should be an object",
+    "list_type": "should be a list",
+    "int_type": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "bool_type": "should be true or false",
+}
+
+
 def unfit_by_shape(errors: Iterable[Mapping[str, Any]], *, skip: int = 0) -> Problem:
     """What pydantic says of a request; `skip` parts of each place say where it was sent."""
     told: list[dict[str, str]] = []
     for error in errors:
         if len(told) == _ERRORS_TOLD_MAX:
             break
-        reason = error["msg"].removeprefix("Value error, ")
+        reason = _REASONS.get(error["type"], error["msg"])
         told.append({"field": _path(error["loc"][skip:]), "reason": reason})
     return unfit(told)
 

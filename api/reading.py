@@ -53,8 +53,6 @@ class _StrictRequest(Request):
         if not hasattr(self, "_body"):
             headers = headers_of(self.scope)
             self._body = await read_body(self.receive, headers, limit=BODY_BYTES_MAX)
-            if not self._body:
-                raise Problem("malformed_request", "The body is empty; send a JSON object.")
         return self._body
 
     async def json(self) -> Any:
@@ -148,6 +146,8 @@ def parse_json(body: bytes) -> Any:
     deeply, or it holds half of a character.
     """
     try:
+        if not body:
+            raise ValueError("it is empty")
         text = body.decode()
         value = _DECODER.decode(text)
         if "\\u" in text:

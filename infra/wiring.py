@@ -36,7 +36,7 @@ class Service:
     """All that a process of the service works with.
 
     `pool` serves threads; `reads` serves one event loop, which opens and closes it. Everything
-    that changes the ledger goes through `writer`.
+    that changes the ledger goes through `writer`. `now` is its clock.
     """
 
     settings: Settings
@@ -48,6 +48,7 @@ class Service:
     writer: GroupCommit
     stream: PostgresStream
     authenticator: Authenticator
+    now: Callable[[], datetime]
 
 
 @contextmanager
@@ -68,10 +69,11 @@ def service(
     pool = connection_pool(url, name, size=size)
     writing = connection_pool(url, f"{name} writer", size=_WRITER_CONNECTIONS)
     reads = async_connection_pool(url, name, size=size)
+    now = now or machine_clock
     with pool, writing:
         ledger = Ledger(
             PostgresLedgerStore(writing),
-            now=now or machine_clock,
+            now=now,
             policies=policies(settings),
             cache_limit=settings.account_cache_limit,
         )
@@ -93,6 +95,7 @@ def service(
                     writer=writer,
                     stream=stream,
                     authenticator=Authenticator(reads),
+                    now=now,
                 )
         finally:
             stream.close()

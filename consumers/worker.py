@@ -15,7 +15,7 @@ from creditledger.infra.database import Pool
 from creditledger.infra.delivery import Stream
 from creditledger.infra.postgres_stream import PostgresStream
 from creditledger.infra.stripe_api import StripeApi
-from creditledger.infra.wiring import Service, machine_clock
+from creditledger.infra.wiring import Service
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def consume(service: Service, stop: Event) -> None:
     api_key = settings.stripe_api_key
     runner = Runner(
         service.writer,
-        now=machine_clock,
+        now=service.now,
         stripe_livemode=settings.stripe_environment == "production",
         line_items=None if api_key is None else StripeApi(api_key.get_secret_value()).line_items,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from typing import Any, Final
 
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -23,11 +23,10 @@ BEARER: Final = HTTPBearer(
 def needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """A dependency: the caller, whose key has this scope. Raises Problem (401, 403)."""
 
+    sent: Any = Security(BEARER, scopes=[scope])
+
     async def permitted(
-        request: Request,
-        credentials: Annotated[
-            HTTPAuthorizationCredentials | None, Security(BEARER, scopes=[scope])
-        ],
+        request: Request, credentials: HTTPAuthorizationCredentials | None = sent
     ) -> Caller:
         key = None if credentials is None else credentials.credentials
         authenticator: Authenticator = request.app.state.authenticator

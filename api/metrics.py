@@ -51,6 +51,13 @@ class Metrics:
             registry=self.registry,
             buckets=_LATENCY_BUCKETS,
         )
+        self._request_seconds = Histogram(
+            "creditledger_request_seconds",
+            "Time from a request's headers to the end of its answer",
+            ("route", "status"),
+            registry=self.registry,
+            buckets=_LATENCY_BUCKETS,
+        )
         self._queue = Gauge(
             "creditledger_queue_commands", "Commands in the queue", registry=self.registry
         )
@@ -70,6 +77,10 @@ class Metrics:
     def command(self, name: str, outcome: str) -> None:
         """One command was answered."""
         self._commands.labels(name, outcome).inc()
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """One request was answered; status 0 where it was not."""
+        self._request_seconds.labels(route, status).observe(seconds)
 
     def commit(self, commit: Commit) -> None:
         """The writer ended one transaction; called in its thread."""

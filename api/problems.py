@@ -175,7 +175,7 @@ def unfit_by_shape(errors: Iterable[Mapping[str, Any]], *, skip: int = 0) -> Pro
     for error in errors:
         if len(told) == _ERRORS_TOLD_MAX:
             break
-        reason = _REASONS.get(error["type"], error["msg"])
+        reason = _REASONS.get(error["type"]) or error["msg"].replace("Input should", "should")
         told.append({"field": _path(error["loc"][skip:]), "reason": reason})
     return unfit(told)
 

@@ -1,0 +1,130 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Final
+
+import psycopg
+import psycopg_pool
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from creditledger.api import openapi, problems
+from creditledger.api.batches import batches
+from creditledger.api.commands import commands
+from creditledger.api.desk import Desk
+from creditledger.api.events import events
+from creditledger.api.guard import Guard
+from creditledger.api.links import links
+from creditledger.api.manual import manual
+from creditledger.api.metrics import Metrics
+from creditledger.api.operations import operations
+from creditledger.api.paths import SlashesInSegments
+from creditledger.api.payments import payments
+from creditledger.api.prices import prices
+from creditledger.api.problems import Problem
+from creditledger.api.queries import queries
+from creditledger.api.webhooks import webhooks
+from creditledger.domain.errors import LedgerError
+from creditledger.domain.store import Unavailable
+from creditledger.infra.wiring import Service
+
+#: The database, or the way to it, is in trouble: it passes by itself.
+_UNREACHABLE: Final = (
+    Unavailable,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg_pool.PoolTimeout,
+    psycopg_pool.PoolClosed,
+)
+
+
+def create_app(service: Service, metrics: Metrics | None = None) -> FastAPI:
+    """The API of a service; `metrics` are those that its writer is observed by."""
+    metrics = metrics or Metrics()
+    app = FastAPI(
+        title="Credit Ledger",
+        lifespan=_lifespan(service),
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        exception_handlers={HTTPException: _told, RequestValidationError: _unfit},
+    )
+    app.state.authenticator = service.authenticator
+    desk = app.state.desk = Desk(service, metrics)
+    # The first ones are found soonest.
+    app.include_router(commands)
+    app.include_router(batches)
+    app.include_router(queries(service))
+    app.include_router(events(service))
+    app.include_router(payments(service))
+    app.include_router(prices(service, desk))
+    app.include_router(links(service, desk))
+    app.include_router(webhooks(service, desk))
+    app.include_router(operations(service, metrics))
+    app.include_router(manual)
+    for unreachable in _UNREACHABLE:
+        app.add_exception_handler(unreachable, _unavailable)
+    app.add_exception_handler(LedgerError, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_middleware(SlashesInSegments)
+    app.add_middleware(Guard, metrics=metrics)
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+    return app
+
+
+def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.reads:
+            yield
+
+    return lifespan
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    if isinstance(error, Problem):
+        return problems.respond_to(error)
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case 404:
+            problem = Problem("not_found", "No route has this path. /docs lists them all.")
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "others")
+            problem = Problem(
+                "method_not_allowed",
+                f"This path takes {allowed}.",
+                error.headers,
+            )
+        case _:
+            problem = Problem("malformed_request", error.detail, error.headers)
+    return problems.respond_to(problem)
+
+
+async def _unfit(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problems.respond_to(problems.unfit_by_shape(error.errors(), skip=1))
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, LedgerError)
+    return problems.respond(problems.body_of_error(error))
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    return problems.respond_to(problems.unavailable())
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    # Nobody is there to read it.
+    return Response(status_code=400)

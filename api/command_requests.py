@@ -1,0 +1,160 @@
+"""How commands are read from requests: who sends them, under which key, and what they say.
+
+FastAPI makes the OpenAPI document from the routes' signatures. It does not run them: `CommandRoute`
+does, in a fraction of the time and as strictly as commands are to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from inspect import signature
+from typing import Annotated, Any, Final, get_type_hints
+
+from fastapi import Header, Query, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+
+from creditledger.api.auth import identify, key_of, permit
+from creditledger.api.bodies import Body
+from creditledger.api.desk import Desk
+from creditledger.api.problems import Problem, invalid, unfit_by_shape
+from creditledger.api.reading import (
+    BODY_BYTES_MAX,
+    headers_of,
+    parse_json,
+    query_of,
+    read_body,
+    require_json,
+)
+from creditledger.api.values import Key, Truth
+from creditledger.domain.commands import Command
+from creditledger.domain.receipt import Wish
+from creditledger.infra.clients import Caller
+from creditledger.infra.fingerprint import fingerprint
+
+_KEY: Final[TypeAdapter[str]] = TypeAdapter(Key)
+
+
+def command_parameters(
+    idempotency_key: Annotated[Key, Header()],
+    correlation_id: Annotated[
+        Key | None, Header(description="Ties several commands together; kept with their events")
+    ] = None,
+    dry_run: Annotated[
+        Truth, Query(description="Tell what would happen, write nothing; needs no key, uses none")
+    ] = False,
+) -> None:
+    """What the OpenAPI document says of all commands; `CommandRequest` reads it."""
+
+
+class CommandRequest:
+    """What a request says besides its body: who, under which key, and whether in earnest."""
+
+    __slots__ = ("caller", "correlation_id", "dry_run", "headers", "key")
+
+    def __init__(
+        self, caller: Caller, headers: dict[bytes, bytes], query: Mapping[str, str]
+    ) -> None:
+        self.caller = caller
+        self.headers = headers
+        self.dry_run = _dry_run(query)
+        self.key = None if self.dry_run else _required_key(headers)
+        self.correlation_id = _named(headers, b"correlation-id", "Correlation-Id")
+
+    @classmethod
+    async def read(cls, request: Request, desk: Desk) -> CommandRequest:
+        """What a request says whose caller may send commands. Raises Problem."""
+        headers = headers_of(request.scope)
+        authorization = headers.get(b"authorization")
+        key = None if authorization is None else key_of(authorization.decode("latin-1"))
+        caller = permit(await identify(desk.authenticator, key), "commands")
+        return cls(caller, headers, query_of(request.scope))
+
+    async def body(self, request: Request, *, limit: int) -> bytes:
+        """The body, as it was sent. Raises Problem where it is too large or not sent as JSON."""
+        require_json(self.headers)
+        return await read_body(request.receive, self.headers, limit=limit)
+
+    def wish(self, command: Command, key: str | None) -> Wish:
+        """The wish for a command of this caller."""
+        client_id = self.caller.client_id
+        return Wish(
+            command=command,
+            actor=f"client:{client_id}",
+            client_id=client_id,
+            key=key,
+            fingerprint=b"" if key is None else fingerprint(command),
+            correlation_id=self.correlation_id,
+            dry_run=self.dry_run,
+        )
+
+
+def _dry_run(query: Mapping[str, str]) -> bool:
+    if not query:
+        return False
+    for name, value in query.items():
+        if name != "dry_run":
+            raise invalid(name, "is not known here")
+        if value not in ("true", "false"):
+            raise invalid(name, "should be true or false")
+    return query["dry_run"] == "true"
+
+
+def _required_key(headers: Mapping[bytes, bytes]) -> str:
+    key = _named(headers, b"idempotency-key", "Idempotency-Key")
+    if key is None:
+        raise Problem(
+            "idempotency_key_missing",
+            "Send an Idempotency-Key header: 1 to 255 characters that name this one command.",
+        )
+    return key
+
+
+def _named(headers: Mapping[bytes, bytes], name: bytes, field: str) -> str | None:
+    said = headers.get(name)
+    if said is None:
+        return None
+    try:
+        return _KEY.validate_python(said.decode("latin-1"))
+    except ValidationError as error:
+        raise invalid(field, error.errors()[0]["msg"]) from None
+
+
+class CommandRoute(APIRoute):
+    """A route whose endpoint makes a command from the path and the body, and does nothing else."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint = self.endpoint
+        hints = get_type_hints(endpoint, include_extras=True)
+        body_model: type[Body] = hints["body"]
+        subjects = {
+            name: TypeAdapter(hints[name]).validate_python
+            for name in signature(endpoint).parameters
+            if name != "body"
+        }
+        all_optional = not any(field.is_required() for field in body_model.model_fields.values())
+        empty = b"{}" if all_optional else b""
+
+        async def handle(request: Request) -> Response:
+            desk: Desk = request.app.state.desk
+            said = await CommandRequest.read(request, desk)
+            subject = _subject(subjects, request.path_params)
+            raw = await said.body(request, limit=BODY_BYTES_MAX) or empty
+            try:
+                body = body_model.model_validate(parse_json(raw))
+            except ValidationError as error:
+                raise unfit_by_shape(error.errors(include_url=False)) from None
+            wish = said.wish(endpoint(**subject, body=body), said.key)
+            return desk.respond(wish, await desk.decide(wish))
+
+        return handle
+
+
+def _subject(checks: Mapping[str, Callable[[Any], Any]], sent: Mapping[str, Any]) -> dict[str, Any]:
+    subject = {}
+    for name, check in checks.items():
+        try:
+            subject[name] = check(sent[name])
+        except ValidationError as error:
+            raise invalid(name, error.errors()[0]["msg"]) from None
+    return subject

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from creditledger.api.auth import needs
 from creditledger.api.pages import PAGE_DEFAULT, Limit
+from creditledger.api.reading import StrictRoute
 from creditledger.api.values import CustomerId, Position
 from creditledger.domain import ids
 from creditledger.infra.event_log import Page
@@ -44,7 +45,9 @@ class EventFilter(BaseModel):
 
 def events(service: Service) -> APIRouter:
     """The routes for whoever replays history."""
-    router = APIRouter(tags=["Events"], dependencies=[Depends(needs("events"))])
+    router = APIRouter(
+        tags=["Events"], route_class=StrictRoute, dependencies=[Depends(needs("events"))]
+    )
 
     @router.get("/v1/events", summary="The log, in order", operation_id="events")
     async def feed(

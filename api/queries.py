@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from creditledger.api.auth import needs
 from creditledger.api.pages import Page
 from creditledger.api.problems import Problem, invalid
+from creditledger.api.reading import StrictRoute
 from creditledger.api.values import Asset, CustomerId, Feature, IdText, Position, Time
 from creditledger.domain import answers, ids
 from creditledger.domain.account import CreditAccount
@@ -82,7 +83,7 @@ def queries(service: Service) -> APIRouter:
 
 
 def _about_customers(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/v1/customers/{customer_id}")
+    router = APIRouter(prefix="/v1/customers/{customer_id}", route_class=StrictRoute)
 
     @router.get("/balance", summary="A customer's balances", operation_id="balance")
     async def balance(customer_id: _Customer, query: Annotated[BalanceFilter, Query()]) -> Response:
@@ -145,7 +146,7 @@ def _about_customers(service: Service) -> APIRouter:
 
 
 def _about_things(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @router.get("/entries/{entry_id}/explanation", summary="Why these lots", operation_id="explain")
     async def explanation(entry_id: _Id) -> Response:

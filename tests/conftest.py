@@ -74,6 +74,14 @@ def database_url(new_database_url: Callable[[], str]) -> str:
     return new_database_url()
 
 
+@pytest.fixture(scope="module")
+def shared_database_url(postgres_url: str, _template: str) -> Iterator[str]:
+    """The address of a migrated database that the tests of one module share."""
+    name = _create(postgres_url, template=_template)
+    yield _with_database(postgres_url, name)
+    _drop(postgres_url, name)
+
+
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """The address of a fresh database without any table."""

@@ -100,6 +100,14 @@ def create_client(
         return client, create_key(connection, name, scopes)
 
 
+def ensure_client(connection: Connection[TupleRow], name: str) -> None:
+    """See that there is a client of this name, with keys or without."""
+    connection.execute(
+        "INSERT INTO clients (client_id, name) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING",
+        (f"cli_{secrets.token_hex(8)}", name),
+    )
+
+
 def clients(connection: Connection[TupleRow]) -> list[Client]:
     """All clients, by name."""
     with connection.cursor(row_factory=class_row(Client)) as cursor:
@@ -203,19 +211,15 @@ def ensure_first_key(connection: Connection[TupleRow], given: str | None) -> str
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_FIRST_KEY_LOCK,))
         row = connection.execute(
-            "SELECT EXISTS (SELECT FROM clients), EXISTS (SELECT FROM clients WHERE name = %s),"
+            "SELECT EXISTS (SELECT FROM clients),"
             " EXISTS (SELECT FROM api_keys WHERE key_hash = %s)",
-            (FIRST_CLIENT, _hash(given or "")),
+            (_hash(given or ""),),
         ).fetchone()
         assert row is not None
-        any_client, first_client, given_key = row
+        any_client, given_key = row
         if given_key or (given is None and any_client):
             return None
-        if not first_client:
-            connection.execute(
-                "INSERT INTO clients (client_id, name) VALUES (%s, %s)",
-                (f"cli_{secrets.token_hex(8)}", FIRST_CLIENT),
-            )
+        ensure_client(connection, FIRST_CLIENT)
         key = create_key(connection, FIRST_CLIENT, SCOPES, key=given)
         return key if given is None else None
 

@@ -12,12 +12,18 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from psycopg import Connection
+from psycopg.rows import TupleRow
 from pydantic import SecretStr
 
+from creditledger.infra.clients import SCOPES, create_key, ensure_client
 from creditledger.infra.settings import PREFIX, Settings
 
 #: In the data folder; `set -a; . sandbox.env` puts it into the environment.
 SANDBOX_FILE: Final = "sandbox.env"
+
+_CLIENT: Final = "sandbox"
+_KEY_SECONDS: Final = 3600
 
 
 def with_sandbox_secrets(settings: Settings) -> Settings:
@@ -40,6 +46,23 @@ def with_sandbox_secrets(settings: Settings) -> Settings:
             for provider in missing
         }
     )
+
+
+def webhook_secrets(settings: Settings) -> dict[str, str]:
+    """The signing secrets as variables that a process can be given. Not to be shown."""
+    return {
+        _variable(provider): ",".join(secret.get_secret_value() for secret in found)
+        for provider, found in (
+            ("stripe", settings.stripe_webhook_secrets),
+            ("polar", settings.polar_webhook_secrets),
+        )
+    }
+
+
+def create_sandbox_key(connection: Connection[TupleRow]) -> str:
+    """An API key with all scopes for a try-out, that ends by itself."""
+    ensure_client(connection, _CLIENT)
+    return create_key(connection, _CLIENT, SCOPES, lasts_seconds=_KEY_SECONDS)
 
 
 def _kept(file: Path) -> dict[str, str]:

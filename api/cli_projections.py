@@ -1,0 +1,73 @@
+"""`creditledger projections` and `creditledger verify`: the read models, and whether they agree."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from creditledger.api.cli_database import ask, migrated_database
+from creditledger.api.cli_tables import print_table
+from creditledger.infra.read_side import rebuild_projection, start_projection
+from creditledger.projections.catalogue import projection_named
+from creditledger.projections.checkpoints import statuses
+
+projections_app = typer.Typer(help="The read models and how far they are.", no_args_is_help=True)
+
+
+def _known(name: str) -> str:
+    try:
+        return projection_named(name).name
+    except LookupError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+_Name = Annotated[
+    str, typer.Argument(help="the projection, as `projections list` shows it", callback=_known)
+]
+
+
+@projections_app.command("list")
+def list_projections() -> None:
+    """List the projections: how far they are, and why one has stopped."""
+    print_table(
+        ("name", "version", "position", "lag", "status", "error"),
+        (
+            (
+                *(status.name, str(status.version), str(status.position), str(status.lag)),
+                *(status.status, status.error or ""),
+            )
+            for status in ask(statuses)
+        ),
+    )
+
+
+@projections_app.command("rebuild")
+def rebuild(name: _Name) -> None:
+    """Make a read model again from the log, while the old one goes on being read."""
+    bar = Progress(
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with migrated_database() as url, bar:
+        task = bar.add_task(f"Rebuilding {name}", total=None)
+
+        def progress(position: int, newest: int) -> None:
+            bar.update(task, completed=position, total=newest)
+
+        position = rebuild_projection(url, name, progress)
+    print(f"{name} was rebuilt up to position {position}.")
+
+
+@projections_app.command("start")
+def start(name: _Name) -> None:
+    """Let a stopped projection try again."""
+    with migrated_database() as url:
+        started = start_projection(url, name)
+    if not started:
+        sys.exit(f"creditledger: the projection {name} is not stopped")
+    print(f"{name} goes on; a running worker takes it up.")

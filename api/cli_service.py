@@ -1,0 +1,195 @@
+"""`creditledger up`, `serve` and `work`: the service's processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Annotated, Final
+
+import typer
+import uvicorn
+
+from creditledger.api.app import create_app
+from creditledger.api.metrics import Metrics
+from creditledger.api.processes import (
+    ProcessEnded,
+    interrupted_once,
+    run_processes,
+    stop_with_parent,
+)
+from creditledger.consumers.worker import consume
+from creditledger.infra.clients import ensure_first_key
+from creditledger.infra.database import connect
+from creditledger.infra.embedded_postgres import embedded_postgres, running_postgres
+from creditledger.infra.migrate import migrate
+from creditledger.infra.read_side import keep_up
+from creditledger.infra.sandbox import SANDBOX_FILE, webhook_secrets, with_sandbox_secrets
+from creditledger.infra.settings import PREFIX, Settings, load_settings, without_password
+from creditledger.infra.sweeper import sweep_until
+from creditledger.infra.wiring import Service, machine_clock, ready_database, service
+
+#: How long `serve` lets requests in hand finish when it is told to stop.
+_GRACE_SECONDS: Final = 10
+
+#: How often `work` looks whether its jobs are still at it.
+_LOOK_SECONDS: Final = 1.0
+
+_Parent = Annotated[int | None, typer.Option(hidden=True)]
+
+
+def up() -> None:
+    """Run everything: the embedded PostgreSQL where no other is set, the API and the worker."""
+    settings = load_settings()
+    with interrupted_once():
+        try:
+            _up(settings)
+        except KeyboardInterrupt:
+            print("Stopped.")
+        except ProcessEnded as ended:
+            sys.exit(f"creditledger: {ended}; all is stopped")
+
+
+def serve(parent: _Parent = None) -> None:
+    """Run the HTTP API with its writer, on a migrated database."""
+    settings = _begin(parent)
+    url = ready_database(settings)
+    metrics = Metrics()
+    with interrupted_once(), suppress(KeyboardInterrupt):
+        _tell_first_key(settings, url)
+        with service(settings, url, name="creditledger serve", observe=metrics.commit) as running:
+            uvicorn.run(
+                create_app(running, metrics),
+                host=settings.host,
+                port=settings.port,
+                loop="uvloop",
+                http="httptools",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+
+
+def work(parent: _Parent = None) -> None:
+    """Run the projections, the webhook consumer and the sweeper, on a migrated database."""
+    settings = _begin(parent)
+    url = ready_database(settings)
+    with interrupted_once():
+        try:
+            with service(settings, url, name="creditledger work") as running:
+                _work(running)
+        except KeyboardInterrupt:
+            pass
+        except ProcessEnded as ended:
+            sys.exit(f"creditledger: {ended}")
+
+
+def _work(running: Service) -> None:
+    """Do the jobs until interrupted. Raises ProcessEnded where one of them ends by itself."""
+    stop = threading.Event()
+
+    def sweep() -> None:
+        interval_seconds = running.settings.sweep_interval_seconds
+        sweep_until(
+            stop, running.pool, running.writer, now=machine_clock, interval_seconds=interval_seconds
+        )
+
+    jobs = [
+        threading.Thread(target=keep_up, args=(running, stop), name="projections"),
+        threading.Thread(target=consume, args=(running, stop), name="webhooks"),
+        threading.Thread(target=sweep, name="sweeper"),
+    ]
+    for job in jobs:
+        job.start()
+    try:
+        while all(job.is_alive() for job in jobs):
+            jobs[0].join(_LOOK_SECONDS)
+        ended = next(job.name for job in jobs if not job.is_alive())
+        raise ProcessEnded(f"the thread of the {ended} ended by itself")
+    finally:
+        stop.set()
+        for job in jobs:
+            job.join()
+
+
+def _up(settings: Settings) -> None:
+    if settings.database_url is not None:
+        _run(settings, settings.database_url, lambda: None)
+        return
+
+    def require_postgres() -> None:
+        if running_postgres(settings.data_dir) is None:
+            raise ProcessEnded("PostgreSQL ended by itself")
+
+    with embedded_postgres(settings.data_dir) as url:
+        _run(settings, url, require_postgres)
+
+
+def _run(settings: Settings, url: str, require_database: Callable[[], None]) -> None:
+    migrate(url)
+    settings = with_sandbox_secrets(settings)
+    _introduce(settings)
+    _tell_first_key(settings, url)
+    ready = False
+
+    def watch() -> None:
+        nonlocal ready
+        require_database()
+        if not ready and _answers(settings):
+            ready = True
+            print("Ready. Stop with Ctrl-C.", flush=True)
+
+    run_processes(("serve", "work"), os.environ | _inherited(settings, url), watch=watch)
+
+
+def _introduce(settings: Settings) -> None:
+    print(f"Credit Ledger {version('creditledger')}")
+    print(f"  API       {settings.address}")
+    print(f"  Docs      {settings.address}/docs")
+    if settings.database_url is None:
+        print(f"  Data      {settings.data_dir} (embedded PostgreSQL)")
+    else:
+        print(f"  Database  {without_password(settings.database_url)}")
+    if (file := settings.data_dir / SANDBOX_FILE).exists():
+        print(f"  Webhooks  signing secrets for the sandbox in {file}")
+
+
+def _tell_first_key(settings: Settings, url: str) -> None:
+    given = settings.bootstrap_api_key
+    with connect(url, "creditledger") as connection:
+        key = ensure_first_key(connection, given.get_secret_value() if given else None)
+    if key is not None:
+        print(f"  API key   {key} (all scopes; shown only this once)", flush=True)
+
+
+def _inherited(settings: Settings, url: str) -> Mapping[str, str]:
+    """What the processes cannot find out by themselves."""
+    return {f"{PREFIX}DATABASE_URL": url, **webhook_secrets(settings)}
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        with urllib.request.urlopen(f"{settings.address}/readyz", timeout=1):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _begin(parent: int | None) -> Settings:
+    settings = load_settings()
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # Its informative lines tell of starting and stopping, which we tell ourselves.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    if parent is not None:
+        stop_with_parent(parent)
+    return settings

@@ -1,7 +1,8 @@
 """PostgreSQL arrays in binary form, for statements that carry many rows.
 
-They take half the time of psycopg's own lists, and their element types do not depend on the values
-(which would make a statement of its own to prepare out of each mixture of small and large numbers).
+They take two thirds of the time of psycopg's own lists, and their element types do not depend on
+the values, which would make a statement of its own to prepare of each mixture of small and large
+numbers.
 """
 
 from __future__ import annotations

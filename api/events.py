@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from creditledger.api.auth import needs
 from creditledger.api.pages import PAGE_DEFAULT, Limit
+from creditledger.api.query_answers import EventPage
 from creditledger.api.reading import StrictRoute
 from creditledger.api.values import CustomerId, Position
 from creditledger.domain import ids
@@ -49,7 +50,15 @@ def events(service: Service) -> APIRouter:
         tags=["Events"], route_class=StrictRoute, dependencies=[Depends(needs("events"))]
     )
 
-    @router.get("/v1/events", summary="The log, in order", operation_id="events")
+    @router.get(
+        "/v1/events",
+        summary="The log, in order",
+        operation_id="events",
+        response_model=EventPage,
+        responses={
+            200: {"content": {NDJSON: {"schema": {"type": "string"}}}},
+        },
+    )
     async def feed(
         query: Annotated[EventFilter, Query()], accept: Annotated[str, Header()] = ""
     ) -> Response:

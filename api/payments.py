@@ -13,7 +13,7 @@ from creditledger.api.entering import ProviderId, json_response
 from creditledger.api.openapi import problems
 from creditledger.api.pages import Page
 from creditledger.api.problems import Problem
-from creditledger.api.values import CustomerId, IdText, Time
+from creditledger.api.values import CustomerId, IdText, QueryTime
 from creditledger.domain.payment import PaymentStatus
 from creditledger.domain.provider_commands import Provider, RefundStatus
 from creditledger.infra.wiring import Service
@@ -27,8 +27,8 @@ class PaymentFilter(Page):
     status: PaymentStatus | None = None
     provider: Provider | None = None
     provider_id: ProviderId | None = None
-    since: Time | None = Field(default=None, description="Paid at or after this moment")
-    until: Time | None = Field(default=None, description="Paid before this moment")
+    since: QueryTime | None = Field(default=None, description="Paid at or after this moment")
+    until: QueryTime | None = Field(default=None, description="Paid before this moment")
 
 
 class PaidLine(Told):

@@ -14,17 +14,30 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from pydantic import BaseModel, ConfigDict, Field
 
+from creditledger.api import query_answers as q
 from creditledger.api.auth import needs
+from creditledger.api.openapi import problems
 from creditledger.api.pages import Page
 from creditledger.api.problems import Problem, invalid
 from creditledger.api.reading import StrictRoute
-from creditledger.api.values import Asset, CustomerId, Feature, IdText, Position, Time
+from creditledger.api.values import (
+    Asset,
+    CustomerId,
+    Feature,
+    IdText,
+    Key,
+    Position,
+    QueryTime,
+    Text,
+)
 from creditledger.domain import answers, ids
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.books import rebuild
 from creditledger.domain.receipt import ACCEPTED, Receipt
+from creditledger.infra.clients import Caller
 from creditledger.infra.wiring import Service
 from creditledger.projections import balances, checkpoints, entries, holds, refusals
+from creditledger.projections.entry_lines import KINDS
 from creditledger.projections.explanation import explain
 
 #: How long a reader waits for the read model to reach a position, before it is told to come back.
@@ -34,6 +47,9 @@ _CATCH_UP_SECONDS: Final = 5.0
 _HISTORY_MAX: Final = 100
 
 _Connection = AsyncConnection[TupleRow]
+
+
+Kind = Annotated[str, Text(32, rf"^({'|'.join(KINDS)})$", f"should be one of {', '.join(KINDS)}")]
 
 
 class BalanceFilter(BaseModel):
@@ -48,7 +64,7 @@ class BalanceFilter(BaseModel):
     consistency: Literal["exact"] | None = Field(
         default=None, description="`exact` answers from the events, not from the read model"
     )
-    at: Time | None = Field(
+    at: QueryTime | None = Field(
         default=None, description="As of this moment, past or future; answered from the events"
     )
 
@@ -57,10 +73,10 @@ class EntryFilter(Page):
     """Which entries."""
 
     asset: Asset | None = None
-    kind: Annotated[str, Field(max_length=32)] | None = None
+    kind: Kind | None = None
     feature: Feature | None = None
-    since: Time | None = Field(default=None, description="Recorded at or after this moment")
-    until: Time | None = Field(default=None, description="Recorded before this moment")
+    since: QueryTime | None = Field(default=None, description="Recorded at or after this moment")
+    until: QueryTime | None = Field(default=None, description="Recorded before this moment")
 
 
 class HoldFilter(Page):
@@ -68,6 +84,15 @@ class HoldFilter(Page):
 
     asset: Asset | None = None
     status: Literal["open", "captured", "released", "lapsed"] | None = None
+
+
+class RefusalFilter(Page):
+    """Which refusals."""
+
+    asset: Asset | None = None
+    code: Annotated[str, Text(64)] | None = Field(
+        default=None, description="Why it was refused", examples=["insufficient_credits"]
+    )
 
 
 _Customer = Annotated[CustomerId, Path()]
@@ -85,7 +110,13 @@ def queries(service: Service) -> APIRouter:
 def _about_customers(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/customers/{customer_id}", route_class=StrictRoute)
 
-    @router.get("/balance", summary="A customer's balances", operation_id="balance")
+    @router.get(
+        "/balance",
+        summary="A customer's balances",
+        operation_id="balance",
+        response_model=q.BalancesAnswer,
+        responses=problems("read_model_behind"),
+    )
     async def balance(customer_id: _Customer, query: Annotated[BalanceFilter, Query()]) -> Response:
         """Available, held and scheduled credits of each asset, with the lots in burn order.
 
@@ -101,7 +132,12 @@ def _about_customers(service: Service) -> APIRouter:
             )
         return _json(found)
 
-    @router.get("/entries", summary="A customer's history", operation_id="entries")
+    @router.get(
+        "/entries",
+        summary="A customer's history",
+        operation_id="entries",
+        response_model=q.EntryPage,
+    )
     async def history(customer_id: _Customer, query: Annotated[EntryFilter, Query()]) -> Response:
         """One entry for each event, newest first, each with the lots that it touched."""
         async with service.reads.connection() as connection:
@@ -118,7 +154,12 @@ def _about_customers(service: Service) -> APIRouter:
             )
         return _json(found)
 
-    @router.get("/holds", summary="A customer's holds", operation_id="holds")
+    @router.get(
+        "/holds",
+        summary="A customer's holds",
+        operation_id="holds",
+        response_model=q.HoldPage,
+    )
     async def all_holds(customer_id: _Customer, query: Annotated[HoldFilter, Query()]) -> Response:
         """Open and closed holds as they are now, newest first."""
         async with service.reads.connection() as connection:
@@ -133,12 +174,22 @@ def _about_customers(service: Service) -> APIRouter:
             )
         return _json(found)
 
-    @router.get("/refusals", summary="A customer's refused commands", operation_id="refusals")
-    async def refused(customer_id: _Customer, query: Annotated[Page, Query()]) -> Response:
+    @router.get(
+        "/refusals",
+        summary="A customer's refused commands",
+        operation_id="refusals",
+        response_model=q.RefusalPage,
+    )
+    async def refused(customer_id: _Customer, query: Annotated[RefusalFilter, Query()]) -> Response:
         """What was asked, why it was refused, and what was there then; newest first."""
         async with service.reads.connection() as connection:
             found = await refusals.refusals(
-                connection, customer_id, limit=query.limit, cursor=query.cursor
+                connection,
+                customer_id,
+                limit=query.limit,
+                cursor=query.cursor,
+                asset=query.asset,
+                code=query.code,
             )
         return _json(found)
 
@@ -148,7 +199,13 @@ def _about_customers(service: Service) -> APIRouter:
 def _about_things(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
-    @router.get("/entries/{entry_id}/explanation", summary="Why these lots", operation_id="explain")
+    @router.get(
+        "/entries/{entry_id}/explanation",
+        summary="Why these lots",
+        operation_id="explain",
+        response_model=q.ExplanationAnswer,
+        responses=problems("entry_not_found"),
+    )
     async def explanation(entry_id: _Id) -> Response:
         """For each lot touched: its place in the burn order, what it cost, which payment paid."""
         ref = ids.parse_event_id(ids.ENTRY, entry_id)
@@ -157,7 +214,13 @@ def _about_things(service: Service) -> APIRouter:
             found = await asyncio.to_thread(explain, service.log, ref)
         return _found(found, "entry", entry_id)
 
-    @router.get("/grants/{grant_id}", summary="A grant", operation_id="grant")
+    @router.get(
+        "/grants/{grant_id}",
+        summary="A grant",
+        operation_id="grant",
+        response_model=q.GrantDetail,
+        responses=problems("grant_not_found"),
+    )
     async def grant(grant_id: _Id) -> Response:
         """The grant, what is left of it now, and what happened to it since."""
         async with service.reads.connection() as connection:
@@ -165,7 +228,13 @@ def _about_things(service: Service) -> APIRouter:
             found = found and await _with_history(connection, found, ids.GRANT, grant_id)
         return _found(found, "grant", grant_id)
 
-    @router.get("/deductions/{deduction_id}", summary="A deduction", operation_id="deduction")
+    @router.get(
+        "/deductions/{deduction_id}",
+        summary="A deduction",
+        operation_id="deduction",
+        response_model=q.DeductionDetail,
+        responses=problems("deduction_not_found"),
+    )
     async def deduction(deduction_id: _Id) -> Response:
         """The deduction, how much of it was refunded, and what happened to it since."""
         async with service.reads.connection() as connection:
@@ -173,7 +242,13 @@ def _about_things(service: Service) -> APIRouter:
             found = found and await _with_history(connection, found, ids.DEDUCTION, deduction_id)
         return _found(found, "deduction", deduction_id)
 
-    @router.get("/holds/{hold_id}", summary="A hold", operation_id="hold")
+    @router.get(
+        "/holds/{hold_id}",
+        summary="A hold",
+        operation_id="hold",
+        response_model=q.HoldDetail,
+        responses=problems("hold_not_found"),
+    )
     async def hold(hold_id: _Id) -> Response:
         """The hold as it is now: one whose time is over has lapsed, written down or not."""
         async with service.reads.connection() as connection:
@@ -181,14 +256,23 @@ def _about_things(service: Service) -> APIRouter:
             found = found and await _with_history(connection, found, ids.HOLD, hold_id)
         return _found(found, "hold", hold_id)
 
-    @router.get("/receipts/{receipt_id}", summary="A receipt", operation_id="receipt")
-    async def receipt(receipt_id: _Id) -> Response:
-        """What a command was told, by its `rcp_` id."""
-        stream = ids.parse_stream_id(ids.RECEIPT, receipt_id)
-        found = None
-        if stream is not None:
-            kept = await asyncio.to_thread(service.store.receipts, [stream])
-            found = _receipt(kept[stream]) if stream in kept else None
+    @router.get(
+        "/receipts/{receipt_id}",
+        summary="A receipt",
+        operation_id="receipt",
+        response_model=q.ReceiptAnswer,
+        responses=problems("receipt_not_found"),
+    )
+    async def receipt(
+        receipt_id: Annotated[Key, Path(description="The `rcp_` id, or your key of the command")],
+        caller: Annotated[Caller, Depends(needs("read"))],
+    ) -> Response:
+        """What a command was told, by its `rcp_` id, or by the caller's own idempotency key."""
+        known = ids.parse_stream_id(ids.RECEIPT, receipt_id)
+        by_key = ids.receipt_uuid(caller.client_id, receipt_id)
+        wanted = [by_key] if known is None else [known, by_key]
+        kept = await asyncio.to_thread(service.store.receipts, wanted)
+        found = next((_receipt(kept[name]) for name in wanted if name in kept), None)
         return _found(found, "receipt", receipt_id)
 
     return router

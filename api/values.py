@@ -131,6 +131,11 @@ def parse_time(value: object) -> datetime:
     return moment
 
 
+def _time_in_query(value: object) -> object:
+    """A plus that nobody encoded arrives as a space: what was meant is plain."""
+    return value.replace(" ", "+") if isinstance(value, str) else value
+
+
 def integer_in_text(value: object) -> int:
     """A whole number, zero or more, from its digits in a query; a default comes as it is."""
     if isinstance(value, int):
@@ -243,6 +248,7 @@ Time = Annotated[
         }
     ),
 ]
+QueryTime = Annotated[Time, BeforeValidator(_time_in_query)]
 MetadataField = Annotated[
     Mapping[str, Any],
     BeforeValidator(_scalars),

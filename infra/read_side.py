@@ -1,7 +1,8 @@
-"""The read side of a service: projections that keep up, and their rebuilds."""
+"""The read side of a service: projections that keep up, their rebuilds, and the proof of it all."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from threading import Event
 from typing import Final
@@ -13,8 +14,10 @@ from creditledger.projections.catalogue import PROJECTIONS, projection_named
 from creditledger.projections.checkpoints import start
 from creditledger.projections.rebuild import Progress, rebuild
 from creditledger.projections.runner import start_all
+from creditledger.projections.verify import Report, tables_of, verify
 
 _REBUILD: Final = "creditledger rebuild"
+_VERIFY: Final = "creditledger verify"
 
 
 def keep_up(service: Service, stop: Event) -> None:
@@ -33,6 +36,18 @@ def rebuild_projection(url: str, name: str, progress: Progress) -> int:
     projection = projection_named(name)
     with connection_pool(url, _REBUILD, size=1) as pool:
         return rebuild(projection, partial(connect, url, _REBUILD), EventLog(pool), progress)
+
+
+def verify_ledger(url: str, at: datetime) -> Report:
+    """Prove a ledger and its read models on one snapshot, with what is due by `at`.
+
+    May run while the service does. Raises Unavailable.
+    """
+    with connection_pool(url, _VERIFY, size=2) as pool:
+        log = EventLog(pool)
+        connecting = partial(connect, url, _VERIFY)
+        with log.frozen(tables_of(PROJECTIONS)) as frozen:
+            return verify(frozen, PROJECTIONS, connect=connecting, log=log, at=at)
 
 
 def start_projection(url: str, name: str) -> bool:

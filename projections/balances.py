@@ -37,7 +37,7 @@ _UPSERT_ACCOUNTS: Final = """
 
 # Accounts (those named, or a customer's) with all that can still change in them, one of their
 # grants where its number is named, and the position that it all stands for.
-_READ: Final = """
+READ_ACCOUNTS: Final = """
     SELECT mark.position, accounts.*,
         (SELECT json_agg(lots) FROM lots
          WHERE lots.account_id = accounts.account_id AND (open OR debt > 0)) AS lots,
@@ -232,7 +232,7 @@ async def _read(
         "account_ids": None if account_ids is None else list(account_ids),
         "number": number,
     }
-    return await rows_of(connection, _READ, values)
+    return await rows_of(connection, READ_ACCOUNTS, values)
 
 
 def account_of(row: Mapping[str, Any]) -> CreditAccount:

@@ -1,0 +1,362 @@
+"""Goes through the whole log, stream by stream, and proves what must hold of it.
+
+One account is in memory at a time. What accounts say of each other and of other streams (trails,
+transfers, refunds, payments) is looked up in batches, in both directions: what one side names must
+be there, and the other side's number must be the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from psycopg import Connection
+
+from creditledger.domain import events as e
+from creditledger.domain import ids
+from creditledger.domain.account import CreditAccount
+from creditledger.domain.events import TRAIL_EVENTS, AccountEvent, Event
+from creditledger.domain.ids import EventRef
+from creditledger.domain.payment import Payment, PaymentEvent
+from creditledger.projections.account_audit import AccountAudit
+from creditledger.projections.findings import Findings, Witness
+
+#: What is looked up at a time.
+_BATCH: Final = 500
+
+_TRAIL_TOPICS: Final = frozenset(kind.TOPIC for kind in TRAIL_EVENTS)
+
+# Where the positions are not one after the other, from 1 on.
+_GAPS: Final = """
+    SELECT previous, position FROM (
+        SELECT notification_id AS position,
+            lag(notification_id, 1, 0::bigint) OVER (ORDER BY notification_id) AS previous
+        FROM ledger_events
+    ) AS pairs
+    WHERE position <> previous + 1
+    ORDER BY position LIMIT 100
+"""
+
+
+class Stored(Protocol):
+    """An event with the columns beside it; `event` is None where `fault` says why."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def stream(self) -> UUID: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def recorded_at(self) -> datetime: ...
+    @property
+    def event(self) -> Event | None: ...
+    @property
+    def fault(self) -> str | None: ...
+
+
+class FrozenLog(Protocol):
+    """The log at one moment, with the tables beside it."""
+
+    @property
+    def connection(self) -> Connection[Any]:
+        """Sees all tables as they were at that moment."""
+
+    @property
+    def head(self) -> int:
+        """The newest position."""
+
+    def by_stream(self) -> Iterator[Stored]:
+        """All events, stream by stream, each in order of its versions."""
+
+    def of_streams(self, streams: Collection[UUID]) -> Iterable[Stored]:
+        """All events of these streams, stream by stream."""
+
+    def at(self, refs: Collection[EventRef]) -> Iterable[Stored]:
+        """Single events by where they stand; missing ones are left out."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """How much was gone through."""
+
+    events: int = 0
+    accounts: int = 0
+    trails: int = 0
+    payments: int = 0
+
+
+@dataclass(slots=True)
+class _Balance:
+    """Two numbers that must be the same in the end: what names, and what is named."""
+
+    named: int = 0
+    there: int = 0
+
+
+@dataclass(slots=True)
+class _Questions:
+    """What is still to be looked up."""
+
+    trails: dict[UUID, tuple[str, list[tuple[Any, ...]]]] = field(default_factory=dict)
+    transfers: dict[EventRef, tuple[int, str, str]] = field(default_factory=dict)
+    refunds: dict[EventRef, Counter[str]] = field(default_factory=dict)
+    grants: dict[EventRef, tuple[str, str, int, str | None]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.trails) + len(self.transfers) + len(self.refunds) + len(self.grants)
+
+
+class LogAudit:
+    """One walk through a frozen log.
+
+    `balances_at` is the checkpoint of the balances' read model; accounts as it should have them
+    are handed to `compare`, some at a time.
+    """
+
+    def __init__(
+        self, log: FrozenLog, findings: Findings, *, balances_at: int, at: datetime
+    ) -> None:
+        self.counts = Counts()
+        self._log = log
+        self._findings = findings
+        self._balances_at = balances_at
+        self._at = at
+        self._questions = _Questions()
+        self._trails = _Balance()
+        self._transfers = _Balance()
+        self._bought = _Balance()
+
+    def accounts(self) -> Iterator[CreditAccount]:
+        """Walk through everything; yields each account as it was at the balances' checkpoint."""
+        self._check_positions()
+        for stream, rows in groupby(self._log.by_stream(), key=lambda row: row.stream):
+            account = self._walk(stream, rows)
+            if account is not None and account.version:
+                yield account
+            if len(self._questions) >= _BATCH:
+                self._answer()
+        self._answer()
+        whole = Witness(self._findings, "log", "the whole log")
+        whole.expect(
+            "trails that an account's events ask for", self._trails.named, self._trails.there
+        )
+        whole.expect("transfers received", self._transfers.there, self._transfers.named)
+        whole.expect("grants named by payments", self._bought.there, self._bought.named)
+
+    def _check_positions(self) -> None:
+        for previous, position in self._log.connection.execute(_GAPS):
+            witness = Witness(self._findings, "log", f"position {position}")
+            witness.report("comes after", previous + 1, position)
+
+    def _walk(self, stream: UUID, rows: Iterable[Stored]) -> CreditAccount | None:
+        """One stream: its columns, and its own audit; the account, where it is one's."""
+        account: AccountAudit | None = None
+        payment: _PaymentAudit | None = None
+        previous: Stored | None = None
+        family: str | None = None
+        sound = True
+        for row in rows:
+            self.counts.events += 1
+            sound = self._check_columns(row, previous) and sound
+            if previous is None:
+                self.counts.trails += row.topic in _TRAIL_TOPICS
+                self._trails.there += row.topic in _TRAIL_TOPICS
+            previous = row
+            event = row.event
+            if not sound or event is None:
+                continue
+            if family is None:
+                family = _family(event)
+            elif family != _family(event):
+                place = ids.event_id(ids.EVENT, ids.stream_key(stream), row.version)
+                Witness(self._findings, "log", place).report("is of its stream", family, event)
+                sound = False
+                continue
+            if isinstance(event, AccountEvent):
+                if account is None:
+                    account = AccountAudit(stream, self._findings, checkpoint=self._balances_at)
+                account.take_in(row.position, event)
+            elif isinstance(event, PaymentEvent):
+                payment = payment or _PaymentAudit(stream, self._findings)
+                payment.take_in(event)
+        if payment is not None:
+            self.counts.payments += 1
+            self._ask_payment(payment)
+        if account is None:
+            return None
+        self.counts.accounts += 1
+        account.close(self._at)
+        self._ask_account(account)
+        return account.seen
+
+    def _check_columns(self, row: Stored, previous: Stored | None) -> bool:
+        """Whether the event can be read and stands where it says; else the stream ends here."""
+        place = ids.event_id(ids.EVENT, ids.stream_key(row.stream), row.version)
+        event = row.event
+        witness = Witness(
+            self._findings,
+            "log",
+            place,
+            getattr(event, "customer_id", None),
+            getattr(event, "asset", None),
+        )
+        if event is None:
+            witness.report("can be read", "an event", row.fault)
+            return False
+        sound = witness.expect("version", previous.version + 1 if previous else 1, row.version)
+        sound &= witness.expect("stream", row.stream, event.originator_id)
+        sound &= witness.expect("version in the event", row.version, event.originator_version)
+        witness.expect("topic", row.topic, event.TOPIC)
+        witness.expect("recorded_at in the event", row.recorded_at, event.recorded_at)
+        if previous is not None:
+            later = row.position > previous.position
+            witness.expect("a later position than the event before it", True, later)
+            later = row.recorded_at >= previous.recorded_at
+            witness.expect("no earlier time than the event before it", True, later)
+        return sound
+
+    # Questions: what one stream says of others.
+
+    def _ask_account(self, account: AccountAudit) -> None:
+        ask = self._questions
+        for subject, story in account.trails.items():
+            ask.trails[ids.trail_id(subject)] = (subject, story)
+        for deduction_id, back in account.sums.refunds.items():
+            ask.refunds[_ref(ids.DEDUCTION, deduction_id)] = back
+        for transfer_id, amount in account.transfers_in.items():
+            says = (amount, account.customer_id, account.asset)
+            ask.transfers[_ref(ids.DEDUCTION, transfer_id)] = says
+        self._trails.named += len(account.trails)
+        self._transfers.named += len(account.transfers_in)
+        self._transfers.there += account.transfers_out
+        self._bought.there += account.bought
+
+    def _ask_payment(self, payment: _PaymentAudit) -> None:
+        state = payment.payment
+        for grant in state.grants:
+            says = (state.payment_id, grant.asset, grant.amount, state.customer_id)
+            self._questions.grants[_ref(ids.GRANT, grant.grant_id)] = says
+        self._bought.named += len(state.grants)
+
+    def _answer(self) -> None:
+        ask, self._questions = self._questions, _Questions()
+        self._answer_trails(ask)
+        wanted = ask.transfers.keys() | ask.refunds.keys() | ask.grants.keys()
+        found = {EventRef(row.stream, row.version): row.event for row in self._log.at(wanted)}
+        for ref, came in ask.transfers.items():
+            self._answer_transfer(ref, came, found.get(ref))
+        for ref, back in ask.refunds.items():
+            self._answer_refund(ref, back, found.get(ref))
+        for ref, bought in ask.grants.items():
+            self._answer_grant(ref, bought, found.get(ref))
+
+    def _answer_trails(self, ask: _Questions) -> None:
+        rows = self._log.of_streams(ask.trails.keys())
+        found = {
+            stream: [_says(row.event) for row in events]
+            for stream, events in groupby(rows, key=lambda row: row.stream)
+        }
+        for stream, (subject, says) in ask.trails.items():
+            witness = Witness(self._findings, "log", f"trail of {subject}")
+            witness.expect("what became of it", says, found.get(stream, []))
+
+    def _answer_transfer(
+        self, ref: EventRef, came: tuple[int, str, str], sent: Event | None
+    ) -> None:
+        amount, customer_id, asset = came
+        place = f"transfer {_id(ids.DEDUCTION, ref)}"
+        witness = Witness(self._findings, "log", place, customer_id, asset)
+        if not isinstance(sent, e.Deducted):
+            witness.report("was sent", amount, sent)
+            return
+        found = (sent.amount, sent.transfer_to, sent.asset)
+        witness.expect("amount, receiver and asset that were sent", came, found)
+
+    def _answer_refund(self, ref: EventRef, back: Counter[str], spent: Event | None) -> None:
+        witness = Witness(self._findings, "log", f"refunds of {_id(ids.DEDUCTION, ref)}")
+        if not isinstance(spent, e.Deducted):
+            witness.report("was deducted", "a deduction", spent)
+            return
+        most = Counter({"": spent.overage})
+        for leg in (*spent.lots, *spent.captured):
+            most[leg.grant_id] += leg.amount
+        witness.expect("refunded past what was spent", {}, dict(back - most))
+        witness.expect("a transfer's deduction is refunded", None, spent.transfer_to)
+
+    def _answer_grant(
+        self, ref: EventRef, says: tuple[str, str, int, str | None], granted: Event | None
+    ) -> None:
+        payment_id = says[0]
+        witness = Witness(self._findings, "log", f"payment {payment_id}")
+        found = None
+        if isinstance(granted, e.Granted):
+            found = (granted.payment_id, granted.asset, granted.amount, granted.customer_id)
+        witness.expect(f"its grant {_id(ids.GRANT, ref)}", says, found)
+
+
+class _PaymentAudit:
+    """Takes in one payment's events and checks what they say against their fold."""
+
+    def __init__(self, stream: UUID, findings: Findings) -> None:
+        self.payment = Payment(stream)
+        self._findings = findings
+
+    def take_in(self, event: PaymentEvent) -> None:
+        """Check one event."""
+        payment = self.payment
+        payment.apply(event)
+        place = ids.event_id(ids.EVENT, payment.key, event.originator_version)
+        witness = Witness(self._findings, "log", place, payment.customer_id)
+        own = ids.payment_stream(event.provider, event.provider_id)
+        witness.expect("the payment's id", own, event.originator_id)
+        refunded = getattr(event, "refunded", None)
+        if refunded is not None:
+            witness.expect("refunded in all", payment.refunded, refunded)
+        granted = {grant.grant_id: grant.amount for grant in payment.grants}
+        past = {
+            grant_id: amount
+            for grant_id, amount in payment.removed.items()
+            if not 0 <= amount <= granted.get(grant_id, 0)
+        }
+        witness.expect("removed past what was granted", {}, past)
+
+
+def _family(event: Event) -> str:
+    match event:
+        case AccountEvent():
+            return "an account"
+        case PaymentEvent():
+            return "a payment"
+        case e.HoldEnded() | e.DeductionRefunded() | e.GrantRevised():
+            return "a trail"
+        case _:
+            return type(event).__name__
+
+
+def _says(event: Event | None) -> tuple[Any, ...]:
+    match event:
+        case e.HoldEnded():
+            return ("HoldEnded", event.how)
+        case e.DeductionRefunded():
+            return ("DeductionRefunded", event.refunded)
+        case e.GrantRevised():
+            return ("GrantRevised", event.revoked, event.written_off, event.expires_at)
+        case _:
+            return (type(event).__name__,)
+
+
+def _ref(prefix: str, text: str) -> EventRef:
+    """Where the event behind an id stands; nowhere, where the text is no such id."""
+    return ids.parse_event_id(prefix, text) or EventRef(UUID(int=0), 0)
+
+
+def _id(prefix: str, ref: EventRef) -> str:
+    return ids.event_id(prefix, ids.stream_key(ref.stream), ref.version)

@@ -20,7 +20,9 @@ from creditledger.domain.lots import Lot
 def hold_credits(command: HoldCredits, books: Books) -> dict[str, Any]:
     """Pin credits in burn order: refuses more than is available, whatever overage is left."""
     policies = books.policies
-    expires_in = command.expires_in or policies.hold_expires_in_default
+    expires_in = command.expires_in
+    if expires_in is None:
+        expires_in = policies.hold_expires_in_default
     if not 1 <= expires_in <= policies.hold_expires_in_max:
         reason = f"is {expires_in}, and can be 1 to {policies.hold_expires_in_max} seconds"
         raise Invalid(field="expires_in", reason=reason)
@@ -54,7 +56,7 @@ def capture_hold(command: CaptureHold, books: Books) -> dict[str, Any]:
     if hold is None:
         how = books.trail(command.hold_id).ended
         raise HoldClosed(hold_id=command.hold_id, how=how)
-    amount = command.amount or hold.amount
+    amount = hold.amount if command.amount is None else command.amount
     beyond, overage = draw(account, max(0, amount - hold.amount))
     pinned = _take(account, hold, amount)
     deduction_id = account.next_id(ids.DEDUCTION)

@@ -183,11 +183,13 @@ class Books:
         ]
 
     def forget(self, streams: Iterable[UUID]) -> None:
-        """Load these anew when they are needed again."""
-        for stream in streams:
+        """Load these anew when they are needed again, and find none of their unsaved events."""
+        gone = set(streams)
+        for stream in gone:
             self._kept.pop(stream, None)
             self._loaded.pop(stream, None)
             self._versions.pop(stream, None)
+        self._recent = {ref: event for ref, event in self._recent.items() if ref.stream not in gone}
         self._trial = None
 
     def due_snapshots(self) -> list[Snapshot]:

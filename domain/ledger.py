@@ -150,7 +150,7 @@ class Ledger:
         if wish.dry_run:
             self._books.undo()
             case.events = []
-        return told, len(case.events)
+        return told, _number(told, case)
 
     def _decide_batch(self, batch: Batch, case: _Case) -> None:
         first = self._first_answer(batch, case)
@@ -166,7 +166,7 @@ class Ledger:
             number = None
             if told is None:
                 told = self._try(wish, case)
-                number = len(case.events)
+                number = _number(told, case)
             case.told.append((told, number))
             refusal = _refusal(index, told) if batch.all_or_nothing else None
             if refusal is not None:
@@ -216,6 +216,12 @@ class Ledger:
             return KeyReused(idempotency_key=item.key)
         return first.as_replay()
 
+    def _first_answer_kept(self, wish: Wish, case: _Case) -> _Told | None:
+        """What the key was told before, by a look in the store."""
+        if wish.receipt_id is not None:
+            self._first.update(self._store.receipts([wish.receipt_id]))
+        return self._first_answer(wish, case)
+
     def _try(self, wish: Wish, case: _Case) -> _Told:
         command, books = wish.command, self._books
         now = self._now()
@@ -241,7 +247,8 @@ class Ledger:
         except LedgerError as error:
             self._assert_only_due(error)
             self._collect(case)
-            return error
+            # No receipt is saved for it, so none could collide with the key's first one.
+            return self._first_answer_kept(wish, case) or error
         self._collect(case)
         subject = books.subject
         receipt = Receipt(
@@ -365,6 +372,12 @@ class Ledger:
             else error_of(brief["code"], brief["values"])
             for brief in briefs
         ]
+
+
+def _number(told: _Told, case: _Case) -> int | None:
+    """How many events of the case stand up to what was told just now; none for a first answer."""
+    replayed = isinstance(told, Receipt) and told.replayed
+    return None if replayed else len(case.events)
 
 
 def _forecast(cases: Iterable[_Case]) -> set[UUID]:

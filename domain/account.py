@@ -151,9 +151,10 @@ class CreditAccount(Aggregate):
 
     @property
     def overage_left(self) -> int:
-        """How much more may be spent beyond the lots in the current period."""
-        limit = CREDITS_MAX if self.overage_limit is None else self.overage_limit
-        return max(0, limit - self.overage)
+        """How much more overage the limit allows in the current period."""
+        if self.overage_limit is None:
+            return CREDITS_MAX
+        return max(0, self.overage_limit - self.overage)
 
     def balance(self) -> Balance:
         """The five figures as of the last event or evaluation."""

@@ -8,11 +8,11 @@ from typing import Any
 from creditledger.domain import answers, ids
 from creditledger.domain import events as e
 from creditledger.domain.account import CreditAccount
-from creditledger.domain.amounts import Credits
+from creditledger.domain.amounts import CREDITS_MAX, Credits
 from creditledger.domain.books import Books
 from creditledger.domain.commands import DeductCredits, SetOverageLimit
 from creditledger.domain.due import settle
-from creditledger.domain.errors import InsufficientCredits
+from creditledger.domain.errors import BalanceLimitExceeded, InsufficientCredits
 from creditledger.domain.lots import Lot
 
 
@@ -56,14 +56,18 @@ def set_overage_limit(command: SetOverageLimit, books: Books) -> dict[str, Any]:
 def draw(account: CreditAccount, amount: int) -> tuple[list[tuple[Lot, int]], Credits]:
     """What each free lot gives towards an amount, and what overage pays.
 
-    Raises InsufficientCredits where both together do not reach.
+    Raises InsufficientCredits where both together do not reach, and BalanceLimitExceeded where
+    more overage than can be counted would be used.
     """
     available = account.available
-    if amount > available and amount > available + account.overage_left:
+    overage = max(0, amount - available)
+    if overage > account.overage_left:
         raise InsufficientCredits(
             available=available, required=amount, overage_left=account.overage_left
         )
-    return account.lots.plan(amount), Credits(max(0, amount - available))
+    if account.overage + overage > CREDITS_MAX:
+        raise BalanceLimitExceeded(would_be=account.overage + overage, limit=CREDITS_MAX)
+    return account.lots.plan(amount), Credits(overage)
 
 
 def legs_of(drawn: Iterable[tuple[Lot, int]]) -> tuple[e.LotAmount, ...]:

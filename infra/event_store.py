@@ -13,7 +13,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from psycopg import sql
 from psycopg.errors import SerializationFailure, UniqueViolation
 from psycopg.rows import TupleRow
 
@@ -89,9 +88,12 @@ _RECEIPTS: Final = """
      WHERE receipt_id = ANY (%s::uuid[])
 """
 
-_APPEND: Final = sql.SQL("SELECT creditledger_append({})").format(
-    sql.SQL(", ").join(sql.Placeholder() * 18)
-)
+_APPEND: Final = """
+    SELECT creditledger_append(
+        %s, %s, %s, %s, %s,
+        %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+        %s, %s)
+"""
 
 # Snapshots of one version are the same, whoever took them.
 _SAVE_SNAPSHOTS: Final = """

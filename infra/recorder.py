@@ -50,9 +50,8 @@ class LedgerRecorder(PostgresApplicationRecorder):
         if datastore.enable_db_functions:
             raise ProgrammingError("readers would miss events: unset POSTGRES_ENABLE_DB_FUNCTIONS")
         super().__init__(datastore, events_table_name=events_table_name)
-        self._append = _APPEND.format(
-            append=sql.Identifier(datastore.schema, "creditledger_append")
-        )
+        append = sql.Identifier(datastore.schema, "creditledger_append")
+        self._append = _APPEND.format(append=append).as_bytes()
 
     def create_table(self) -> None:
         """Refuse: the tables come from `creditledger migrate`."""

@@ -18,10 +18,12 @@ from starlette.requests import ClientDisconnect
 from creditledger.api import openapi, problems
 from creditledger.api.batches import batches
 from creditledger.api.commands import commands
+from creditledger.api.customers import customers
 from creditledger.api.desk import Desk
 from creditledger.api.events import events
 from creditledger.api.guard import Guard
 from creditledger.api.links import links
+from creditledger.api.lookups import lookups
 from creditledger.api.manual import manual
 from creditledger.api.metrics import Metrics
 from creditledger.api.operations import operations
@@ -29,7 +31,6 @@ from creditledger.api.paths import SlashesInSegments
 from creditledger.api.payments import payments
 from creditledger.api.prices import prices
 from creditledger.api.problems import Problem
-from creditledger.api.queries import queries
 from creditledger.api.webhooks import webhooks
 from creditledger.domain.errors import LedgerError
 from creditledger.domain.store import Unavailable
@@ -56,12 +57,14 @@ def create_app(service: Service, metrics: Metrics | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
         exception_handlers={HTTPException: _told, RequestValidationError: _unfit},
     )
+    app.state.service = service
     app.state.authenticator = service.authenticator
     desk = app.state.desk = Desk(service, metrics)
     # The first ones are found soonest.
     app.include_router(commands)
     app.include_router(batches)
-    app.include_router(queries(service))
+    app.include_router(customers)
+    app.include_router(lookups)
     app.include_router(events(service))
     app.include_router(payments(service))
     app.include_router(prices(service, desk))

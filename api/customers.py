@@ -1,0 +1,226 @@
+"""What a customer has, and what happened to it: balances, entries, holds, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from creditledger.api import query_answers as q
+from creditledger.api.auth import needs
+from creditledger.api.openapi import problems
+from creditledger.api.pages import Page
+from creditledger.api.problems import RETRY_AFTER_SECONDS, Problem, invalid
+from creditledger.api.reading import StrictRoute
+from creditledger.api.serving import Running, json_answer
+from creditledger.api.values import Asset, CustomerId, Feature, Position, QueryTime, Text
+from creditledger.domain import answers, ids
+from creditledger.domain.account import CreditAccount
+from creditledger.domain.books import rebuild
+from creditledger.infra.wiring import Service
+from creditledger.projections import balances, checkpoints, entries, holds, refusals
+from creditledger.projections.entry_lines import KINDS
+
+#: How long a reader waits for the read model to reach a position, before it is told to come back.
+_CATCH_UP_SECONDS: Final = 5.0
+
+customers: Final = APIRouter(
+    prefix="/v1/customers/{customer_id}",
+    tags=["Queries"],
+    route_class=StrictRoute,
+    dependencies=[Depends(needs("read"))],
+)
+
+_Customer = Annotated[CustomerId, Path()]
+
+Kind = Annotated[str, Text(32, rf"^({'|'.join(KINDS)})$", f"should be one of {', '.join(KINDS)}")]
+
+
+class BalanceFilter(BaseModel):
+    """Which balances, and as of when."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    asset: Asset | None = None
+    after_position: Position | None = Field(
+        default=None, description="Wait, some seconds at most, until the answer shows this position"
+    )
+    consistency: Literal["exact"] | None = Field(
+        default=None, description="`exact` answers from the events, not from the read model"
+    )
+    at: QueryTime | None = Field(
+        default=None, description="As of this moment, past or future; answered from the events"
+    )
+
+
+class EntryFilter(Page):
+    """Which entries."""
+
+    asset: Asset | None = None
+    kind: Kind | None = None
+    feature: Feature | None = None
+    since: QueryTime | None = Field(default=None, description="Recorded at or after this moment")
+    until: QueryTime | None = Field(default=None, description="Recorded before this moment")
+
+
+class HoldFilter(Page):
+    """Which holds."""
+
+    asset: Asset | None = None
+    status: Literal["open", "captured", "released", "lapsed"] | None = None
+
+
+class RefusalFilter(Page):
+    """Which refusals."""
+
+    asset: Asset | None = None
+    code: Annotated[str, Text(64)] | None = Field(
+        default=None, description="Why it was refused", examples=["insufficient_credits"]
+    )
+
+
+@customers.get(
+    "/balance",
+    summary="A customer's balances",
+    operation_id="balance",
+    response_model=q.BalancesAnswer,
+    responses=problems("read_model_behind"),
+)
+async def balance(
+    service: Running, customer_id: _Customer, query: Annotated[BalanceFilter, Query()]
+) -> Response:
+    """Available, held and scheduled credits of each asset, with the lots in burn order.
+
+    A customer that was never seen has zeros. An expired lot never shows as available, even
+    before its expiry is written down.
+    """
+    if query.at is not None or query.consistency is not None:
+        return json_answer(await _from_events(service, customer_id, query))
+    await _catch_up(service, "balances", query.after_position)
+    async with service.reads.connection() as connection:
+        found = await balances.balances(connection, customer_id, service.now(), asset=query.asset)
+    return json_answer(found)
+
+
+@customers.get(
+    "/entries",
+    summary="A customer's history",
+    operation_id="entries",
+    response_model=q.EntryPage,
+)
+async def history(
+    service: Running, customer_id: _Customer, query: Annotated[EntryFilter, Query()]
+) -> Response:
+    """One entry for each event, newest first, each with the lots that it touched."""
+    async with service.reads.connection() as connection:
+        found = await entries.entries(
+            connection,
+            customer_id,
+            limit=query.limit,
+            cursor=query.cursor,
+            asset=query.asset,
+            kind=query.kind,
+            feature=query.feature,
+            since=query.since,
+            until=query.until,
+        )
+    return json_answer(found)
+
+
+@customers.get(
+    "/holds",
+    summary="A customer's holds",
+    operation_id="holds",
+    response_model=q.HoldPage,
+)
+async def all_holds(
+    service: Running, customer_id: _Customer, query: Annotated[HoldFilter, Query()]
+) -> Response:
+    """Open and closed holds as they are now, newest first."""
+    async with service.reads.connection() as connection:
+        found = await holds.holds(
+            connection,
+            customer_id,
+            service.now(),
+            limit=query.limit,
+            cursor=query.cursor,
+            asset=query.asset,
+            status=query.status,
+        )
+    return json_answer(found)
+
+
+@customers.get(
+    "/refusals",
+    summary="A customer's refused commands",
+    operation_id="refusals",
+    response_model=q.RefusalPage,
+)
+async def refused(
+    service: Running, customer_id: _Customer, query: Annotated[RefusalFilter, Query()]
+) -> Response:
+    """What was asked, why it was refused, and what was there then; newest first."""
+    async with service.reads.connection() as connection:
+        found = await refusals.refusals(
+            connection,
+            customer_id,
+            limit=query.limit,
+            cursor=query.cursor,
+            asset=query.asset,
+            code=query.code,
+        )
+    return json_answer(found)
+
+
+async def _catch_up(service: Service, name: str, position: int | None) -> None:
+    """Wait until the read model shows this position. Raises Problem where that takes too long."""
+    if position is None or await checkpoints.reached(
+        service.reads.connection, name, position, timeout_seconds=_CATCH_UP_SECONDS
+    ):
+        return
+    raise Problem(
+        "read_model_behind",
+        f"The read model {name} has not reached position {position} within "
+        f"{_CATCH_UP_SECONDS:.0f} s. Ask again, or ask with consistency=exact.",
+        {"Retry-After": str(RETRY_AFTER_SECONDS)},
+        position=position,
+    )
+
+
+async def _from_events(
+    service: Service, customer_id: str, query: BalanceFilter
+) -> Mapping[str, Any]:
+    """The balances as the events say them, at `at` or now."""
+    if query.at is not None and query.after_position is not None:
+        raise invalid("after_position", "cannot stand beside at")
+    now = service.now()
+    moment = query.at or now
+    async with service.reads.connection() as connection:
+        assets = [query.asset] if query.asset else await balances.assets(connection, customer_id)
+    streams = [ids.account_id(customer_id, asset) for asset in assets]
+    accounts, position = await asyncio.to_thread(_accounts_at, service, streams, moment, now)
+    found = balances.balances_answer(customer_id, accounts, moment, asset=query.asset)
+    return {**found, "at": answers.instant(moment), "position": position}
+
+
+def _accounts_at(
+    service: Service, streams: list[UUID], moment: datetime, now: datetime
+) -> tuple[list[CreditAccount], int]:
+    # The head is read first, so that the answer shows at least what the position promises.
+    position = service.log.head()
+    accounts = []
+    if moment < now:
+        stored = {stream: service.log.state_at(stream, moment) for stream in streams}
+    else:
+        stored = dict(service.store.load(streams))
+    for stream, kept in stored.items():
+        account = rebuild(CreditAccount, stream, kept)
+        assert isinstance(account, CreditAccount)
+        if account.version:
+            accounts.append(account)
+    return accounts, position

@@ -14,6 +14,7 @@ from commit_story import (
     CLIENT,
     PATIENCE_SECONDS,
     await_that,
+    deduct,
     grant,
     ledger,
     log_locked,
@@ -22,7 +23,7 @@ from commit_story import (
     wish,
 )
 from creditledger.domain.events import Deducted
-from creditledger.domain.receipt import Outcome
+from creditledger.domain.receipt import Outcome, Receipt
 from creditledger.domain.store import Conflict, Unavailable
 from creditledger.infra.database import Pool
 from creditledger.infra.event_log import EventLog
@@ -175,3 +176,39 @@ def test_clients_that_repeat_their_keys_get_everything_done_once_while_backends_
     positions = sorted(position for told in answered for position in told.values())
     assert killed > 3
     assert positions == list(range(1, log.head() + 1))
+
+
+def test_two_writers_on_the_same_accounts_get_everything_done_once(
+    log: EventLog, database_url: str
+) -> None:
+    """Each is a process's own writer, with its own memory of the accounts."""
+    accounts, grants_each = ("ada", "bob", "eve"), 120
+
+    def client(name: str, writer: GroupCommit) -> list[int]:
+        replies = [
+            writer.submit(wish(f"{name} {number}", grant(accounts[number % len(accounts)])))
+            for number in range(grants_each)
+        ]
+        return [position_of(reply.result(PATIENCE_SECONDS)) for reply in replies]
+
+    with (
+        pool_for(database_url, size=1) as one_pool,
+        pool_for(database_url, size=1) as other_pool,
+        GroupCommit(ledger(PostgresLedgerStore(one_pool)), batch_limit=7) as one,
+        GroupCommit(ledger(PostgresLedgerStore(other_pool)), batch_limit=5) as other,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        clients = [
+            threads.submit(client, f"client{number}", writer)
+            for number, writer in enumerate((one, other, one, other))
+        ]
+        positions = sorted(position for reply in clients for position in reply.result())
+        assert positions == list(range(1, 4 * grants_each + 1))
+        # Each account holds exactly what it was given.
+        each = 4 * grants_each // len(accounts)
+        for customer_id in accounts:
+            told = one.submit(wish(f"all of {customer_id}", deduct(customer_id, each)))
+            outcome = told.result(PATIENCE_SECONDS)
+            assert isinstance(outcome, Receipt)
+            assert outcome.answer["balance"]["available"] == 0
+    assert log.head() == len(positions) + len(accounts)

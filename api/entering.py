@@ -10,7 +10,7 @@ import orjson
 from fastapi import Header, Path, Response
 
 from creditledger.api.desk import Desk
-from creditledger.api.problems import Problem, body_of_error
+from creditledger.api.problems import Problem
 from creditledger.api.values import Key, Text
 from creditledger.domain.commands import Command
 from creditledger.domain.errors import LedgerError
@@ -49,7 +49,10 @@ OptionalKey = Annotated[
 
 
 async def enter(desk: Desk, caller: Caller, command: Command, key: str | None) -> dict[str, Any]:
-    """The answer to a command, with its position. Raises Problem where it was not accepted."""
+    """The answer to a command, with its position.
+
+    Raises Problem where it was refused, LedgerError where it does not fit.
+    """
     wish = Wish(
         command=command,
         actor=f"client:{caller.client_id}",
@@ -59,19 +62,12 @@ async def enter(desk: Desk, caller: Caller, command: Command, key: str | None) -
     )
     outcome = await desk.decide(wish)
     if isinstance(outcome, LedgerError):
-        raise _problem(body_of_error(outcome))
+        raise outcome
     assert isinstance(outcome, Receipt)
     if outcome.outcome != ACCEPTED:
-        raise _problem({"code": outcome.outcome, **outcome.answer})
+        values = dict(outcome.answer)
+        raise Problem(outcome.outcome, values.pop("detail"), None, **values)
     return {**outcome.answer, "position": outcome.position}
-
-
-def _problem(body: Mapping[str, Any]) -> Problem:
-    values = {name: value for name, value in body.items() if name not in _SAID_OTHERWISE}
-    return Problem(body["code"], body["detail"], None, **values)
-
-
-_SAID_OTHERWISE: Final = ("code", "detail", "type", "title", "status")
 
 
 async def caught_up(service: Service, name: str) -> None:

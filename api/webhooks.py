@@ -20,11 +20,10 @@ from creditledger.api.entering import (
 )
 from creditledger.api.openapi import problems
 from creditledger.api.pages import Page
-from creditledger.api.problems import Problem, unavailable
+from creditledger.api.problems import Problem
 from creditledger.api.reading import StrictRoute, headers_of, read_body
 from creditledger.api.values import CustomerId, IdText
 from creditledger.domain.provider_commands import AssignPurchase, Provider
-from creditledger.domain.store import Unavailable
 from creditledger.infra import deliveries
 from creditledger.infra.clients import Caller
 from creditledger.infra.delivery import (
@@ -134,10 +133,7 @@ def _doors(service: Service) -> APIRouter:
             raise Problem("unauthenticated", f"Not taken: {error}.") from None
         except (Unreadable, Malformed) as error:
             raise Problem("malformed_request", f"Not taken: {error}.") from None
-        try:
-            await asyncio.to_thread(service.stream.put, delivery)
-        except Unavailable:
-            raise unavailable() from None
+        await asyncio.to_thread(service.stream.put, delivery)
         return json_response({"delivery_id": delivery.delivery_id}, 202)
 
     @router.post(

@@ -208,16 +208,14 @@ def statement(demo: Demo) -> None:
         entries = demo.http.get(
             f"/v1/customers/{demo.customer}/entries", params={"limit": 100}
         ).json()["entries"]
-    lots = demo.http.get(f"/v1/customers/{demo.customer}/balance").json()["balances"][0]["lots"]
-    sources = {lot["grant_id"]: lot["source"] for lot in lots}
+    sources = {entry["grant_id"]: entry["source"] for entry in entries if entry["kind"] == "grant"}
     print(f"\nStatement of {demo.customer}\n")
     print(f"  {'recorded':<12} {'what':<14} {'amount':>7} {'total':>6}  lots")
     total = 0
     for entry in reversed(entries):
         total += entry["amount"]
         touched = ", ".join(
-            f"{lot['amount']} of {sources.get(lot['grant_id'], lot.get('source', 'lot'))}"
-            f" …{lot['grant_id'][-4:]}"
+            f"{lot['amount']} of {sources[lot['grant_id']]} …{lot['grant_id'][-4:]}"
             for lot in entry["lots"]
         )
         at = entry["recorded_at"][11:23]

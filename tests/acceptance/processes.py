@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -34,6 +35,15 @@ class Process:
             "CREDITLEDGER_BOOTSTRAP_API_KEY": API_KEY,
         }
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind, however the test has ended."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
 
     def start(self) -> None:
         """Start it; an API process answers when this returns."""

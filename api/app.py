@@ -70,10 +70,6 @@ def create_app(service: Service, metrics: Metrics | None = None) -> FastAPI:
     app.include_router(prices(service, desk))
     app.include_router(links(service, desk))
     app.include_router(webhooks(service, desk))
-    app.include_router(payments(service))
-    app.include_router(prices(service, desk))
-    app.include_router(links(service, desk))
-    app.include_router(webhooks(service, desk))
     app.include_router(operations(service, metrics))
     app.include_router(manual)
     for unreachable in _UNREACHABLE:

@@ -51,8 +51,8 @@ def run(script: str, url: str, *arguments: str, connections: int, seconds: int) 
         raise RuntimeError(f"connections failed: {sockets[1]}")
     return Load(
         per_second=float(_found(r"Requests/sec:\s+([\d.]+)", done.stdout)),
-        p50_ms=_milliseconds(_found(r"50%\s+(\S+)", done.stdout)),
-        p99_ms=_milliseconds(_found(r"99%\s+(\S+)", done.stdout)),
+        p50_ms=_milliseconds(_found(r"^ +50% +(\S+)", done.stdout)),
+        p99_ms=_milliseconds(_found(r"^ +99% +(\S+)", done.stdout)),
         failed=int(errors[1]) if errors else 0,
     )
 
@@ -65,7 +65,7 @@ def _milliseconds(text: str) -> float:
 
 
 def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
+    match = re.search(pattern, text, re.MULTILINE)
     if match is None:
         raise RuntimeError(f"wrk printed no {pattern!r}:\n{text}")
     return match[1]

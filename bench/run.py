@@ -55,7 +55,7 @@ def main() -> None:
 def _yardstick(dsn: str, seconds: int) -> yardstick.Yardstick:
     single = yardstick.measure(dsn, clients=1, seconds=seconds)
     many = yardstick.measure(dsn, clients=16, seconds=seconds)
-    table = Table("clients", "a second", "ms each", title="The yardstick: pgbench, 1.00 at 16")
+    table = Table("clients", "a second", "ms each", title="The yardstick: pgbench")
     for clients, found in ((1, single), (16, many)):
         table.add_row(str(clients), f"{found.per_second:,.0f}", f"{found.latency_ms:.2f}")
     console.print(table)

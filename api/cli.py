@@ -44,6 +44,7 @@ app = typer.Typer(
 app.command()(cli_service.up)
 app.command()(cli_service.serve)
 app.command()(cli_service.work)
+app.command()(cli_projections.verify)
 app.add_typer(cli_clients.clients_app, name="clients")
 app.add_typer(cli_clients.keys_app, name="keys")
 app.add_typer(cli_projections.projections_app, name="projections")

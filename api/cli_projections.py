@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from creditledger.api.cli_database import ask, migrated_database
 from creditledger.api.cli_tables import print_table
-from creditledger.infra.read_side import rebuild_projection, start_projection
+from creditledger.infra.read_side import rebuild_projection, start_projection, verify_ledger
+from creditledger.infra.wiring import machine_clock
 from creditledger.projections.catalogue import projection_named
 from creditledger.projections.checkpoints import statuses
 
@@ -71,3 +72,36 @@ def start(name: _Name) -> None:
     if not started:
         sys.exit(f"creditledger: the projection {name} is not stopped")
     print(f"{name} goes on; a running worker takes it up.")
+
+
+def verify() -> None:
+    """Prove the books from the log alone, and compare every read model with it; 1 if any differs.
+
+    May run while the service does.
+    """
+    with migrated_database() as url:
+        report = verify_ledger(url, machine_clock())
+    counts = report.counts
+    print_table(
+        ("what", "looked at", "up to position"),
+        [
+            ("events", str(counts.events), str(report.position)),
+            ("accounts", str(counts.accounts), ""),
+            ("trails", str(counts.trails), ""),
+            ("payments", str(counts.payments), ""),
+            ("receipts", str(report.receipts), ""),
+            *(
+                (
+                    f"rows of {model.name}",
+                    "could not be compared" if model.rows is None else str(model.rows),
+                    str(model.position),
+                )
+                for model in report.models
+            ),
+        ],
+    )
+    for difference in report.differences:
+        print(difference)
+    if not report.clean:
+        sys.exit(f"creditledger: {report.differences_total} differences")
+    print("Everything agrees.")

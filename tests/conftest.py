@@ -20,6 +20,13 @@ from psycopg import sql
 from creditledger.infra.database import connect
 from creditledger.infra.embedded_postgres import embedded_postgres
 from creditledger.infra.migrate import migrate
+from creditledger.infra.settings import PREFIX, Settings
+
+# The suite depends on nobody's settings.
+Settings.model_config["env_file"] = None
+for _name in [name for name in os.environ if name.startswith(PREFIX)]:
+    if not _name.startswith(f"{PREFIX}TEST_"):
+        del os.environ[_name]
 
 #: The suite never pulls the plug, so it need not wait for the disk.
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
@@ -78,6 +85,14 @@ def database_url(new_database_url: Callable[[], str]) -> str:
 def shared_database_url(postgres_url: str, _template: str) -> Iterator[str]:
     """The address of a migrated database that the tests of one module share."""
     name = _create(postgres_url, template=_template)
+    yield _with_database(postgres_url, name)
+    _drop(postgres_url, name)
+
+
+@pytest.fixture
+def copied_database_url(postgres_url: str, shared_database_url: str) -> Iterator[str]:
+    """The address of a copy of the module's database; nobody may be connected to that."""
+    name = _create(postgres_url, template=urlsplit(shared_database_url).path.removeprefix("/"))
     yield _with_database(postgres_url, name)
     _drop(postgres_url, name)
 

@@ -15,12 +15,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from creditledger.domain import answers, ids
+from creditledger.domain import ids
 from creditledger.domain.books import TIME, Books
 from creditledger.domain.errors import (
     BatchRefused,
     Failed,
-    Invalid,
     KeyReused,
     LedgerError,
     Refused,
@@ -29,7 +28,7 @@ from creditledger.domain.errors import (
 from creditledger.domain.events import Context, Event
 from creditledger.domain.policies import Policies
 from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
-from creditledger.domain.rules import RULES
+from creditledger.domain.rules import RULES, refuse_misfit
 from creditledger.domain.store import Conflict, LedgerStore, Unavailable
 
 #: A conflict more than this often in a row means that the other writers do not stop.
@@ -237,9 +236,7 @@ class Ledger:
         books.turn(now, context)
         answer: dict[str, Any]
         try:
-            if command.happened_at is not None and command.happened_at > now:
-                reason = f"lies in the future (now {answers.instant(now)})"
-                raise Invalid(field="happened_at", reason=reason)
+            refuse_misfit(command, now)
             answer, outcome = RULES[type(command)].decide(command, books), ACCEPTED
         except Refused as refusal:
             self._assert_only_due(refusal)

@@ -6,16 +6,19 @@ The one table that `Ledger` goes by: a new command is a dataclass, a decision an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from creditledger.domain import answers, ids
 from creditledger.domain import commands as c
-from creditledger.domain import ids
 from creditledger.domain import provider_commands as p
 from creditledger.domain.account import CreditAccount
+from creditledger.domain.amounts import CREDITS_MAX
 from creditledger.domain.books import Books
 from creditledger.domain.deductions import deduct_credits, set_overage_limit
 from creditledger.domain.due import settle
+from creditledger.domain.errors import Invalid
 from creditledger.domain.grants import change_expiry, grant_credits
 from creditledger.domain.holds import capture_hold, hold_credits, release_hold
 from creditledger.domain.link import close_link, link_customer
@@ -35,6 +38,25 @@ class Rule(NamedTuple):
 
     decide: Callable[[Any, Books], dict[str, Any]]
     streams: Callable[[Any], Iterable[UUID]]
+
+
+def refuse_misfit(command: c.Command, now: datetime) -> None:
+    """Raise Invalid where a command cannot be, whatever the accounts hold (2.1 and 3.6).
+
+    Callers have looked at the shape of what they were sent; credits are not left to them alone.
+    """
+    if command.happened_at is not None and command.happened_at > now:
+        reason = f"lies in the future (now {answers.instant(now)})"
+        raise Invalid(field="happened_at", reason=reason)
+    for field, least in _RANGES:
+        credits_ = getattr(command, field, None)
+        if isinstance(credits_, int) and not least <= credits_ <= CREDITS_MAX:
+            reason = f"is {credits_}, and can be {least} to {CREDITS_MAX}"
+            raise Invalid(field=field, reason=reason)
+
+
+#: The fields of commands that carry credits, and the least of each.
+_RANGES = (("amount", 1), ("limit", 0), ("credits", 0))
 
 
 def expire_due(command: c.ExpireDue, books: Books) -> dict[str, Any]:

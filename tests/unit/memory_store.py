@@ -6,14 +6,17 @@ ledger and nothing about PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Literal
 from uuid import UUID
 
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
-from creditledger.domain.store import Conflict, Expectation, Snapshot, Stream
+from creditledger.domain.store import Conflict, Expectation, Snapshot, Stream, Unavailable
 
 
 class MemoryStore:
@@ -78,10 +81,47 @@ class MemoryStore:
             self.kept_receipts[receipt.id] = replace(receipt, position=base + number)
         return base
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else is here."""
+        yield
+
+    def alone(self) -> AbstractContextManager[None]:
+        """One thread has the lists to itself already."""
+        return nullcontext()
+
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep these states."""
         for snapshot in snapshots:
             self.snapshots[snapshot.originator_id] = snapshot
 
+    def traces(self) -> tuple[int, int]:
+        """How much commands left: the number of events, what time did aside, and of receipts."""
+        done = [event for event in self.log if event.context.actor != "system:time"]
+        return len(done), len(self.kept_receipts)
+
     def _version(self, stream: UUID) -> int:
         return len(self.streams.get(stream, ()))
+
+
+class FaultyStore(MemoryStore):
+    """A store whose next save fails: it is `lost` after it was kept, or `unreached` before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault: Literal["lost", "unreached"] | None = None
+
+    def append(
+        self,
+        events: Sequence[Event],
+        receipts: Sequence[tuple[Receipt, int]],
+        expectations: Sequence[Expectation],
+    ) -> int:
+        """Save it all, or fail once as it was told to."""
+        fault, self.fault = self.fault, None
+        if fault == "unreached":
+            raise Unavailable("nobody is there")
+        base = super().append(events, receipts, expectations)
+        if fault == "lost":
+            raise Unavailable("the connection is lost")
+        return base

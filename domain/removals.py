@@ -90,14 +90,23 @@ def granted_payment(command: PaymentCommand, books: Books) -> Payment:
 
 def _follow(payment: Payment, before: Mapping[str, int], books: Books) -> None:
     """Bring what is revoked of each asset to its target, where the target has moved."""
-    removed = dict(payment.removed)
-    for asset, target in payment.targets().items():
-        moved = target - before.get(asset, 0)
+    moved = {
+        asset: target - before.get(asset, 0)
+        for asset, target in payment.targets().items()
+        if target != before.get(asset, 0)
+    }
+    if not moved:
+        return
+    # What was reinstated by hand meanwhile is no longer taken by us.
+    removed = {
+        grant_id: min(amount, books.trail(grant_id).revoked)
+        for grant_id, amount in payment.removed.items()
+    }
+    for asset, by in moved.items():
         grants = [grant for grant in payment.grants if grant.asset == asset]
-        if moved > 0:
-            _take(grants, target, removed, books)
-        elif moved < 0:
-            _give_back(grants, target, removed, books)
+        bring = _take if by > 0 else _give_back
+        bring(grants, payment.targets()[asset], removed, books)
+    removed = {grant_id: amount for grant_id, amount in removed.items() if amount}
     if removed != payment.removed:
         lots = tuple(LotAmount(grant_id, amount) for grant_id, amount in removed.items())
         books.record(payment, RemovalSet, customer_id=payment.customer_id, removed=lots)
@@ -124,7 +133,7 @@ def _give_back(
     excess = _revoked(grants, books) - target
     for grant in grants:
         taken = removed.get(grant.grant_id, NO_CREDITS)
-        part = min(excess, taken, books.trail(grant.grant_id).revoked)
+        part = min(excess, taken)
         if part > 0:
             command = ReinstateGrant(
                 grant_id=grant.grant_id, amount=Credits(part), reason=_NOT_REFUNDED

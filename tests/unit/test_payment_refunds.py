@@ -162,6 +162,7 @@ class TestByHand:
         bought.tell(ReinstateGrant(grant_id=grant_id(bought), amount=Credits(250)))
         bought.tell(refunded_in_all(1800))
         assert bought.available() == 0
+        assert [lot.amount for lot in bought.events(RemovalSet)[-1].removed] == [1000]
 
 
 class TestSeveralGrants:

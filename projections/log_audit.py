@@ -22,6 +22,7 @@ from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.events import TRAIL_EVENTS, AccountEvent, Event
 from creditledger.domain.ids import EventRef
+from creditledger.domain.link import LinkEvent
 from creditledger.domain.payment import Payment, PaymentEvent
 from creditledger.projections.account_audit import AccountAudit
 from creditledger.projections.findings import Findings, Witness
@@ -335,6 +336,8 @@ def _family(event: Event) -> str:
             return "an account"
         case PaymentEvent():
             return "a payment"
+        case LinkEvent():
+            return "a link"
         case e.HoldEnded() | e.DeductionRefunded() | e.GrantRevised():
             return "a trail"
         case _:

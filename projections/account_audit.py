@@ -73,10 +73,10 @@ class AccountAudit:
         elif self._sound:
             witness.expect("customer_id", self.customer_id, event.customer_id)
             witness.expect("asset", self.asset, event.asset)
-        self._check_step(event, witness)
-        if not self._sound:
-            return
         try:
+            self._check_step(event, witness)
+            if not self._sound:
+                return
             open_before = set(self.sums.holds)
             self.sums.take_in(event, witness)
             self._expect_trails(event, open_before - set(self.sums.holds))

@@ -89,7 +89,7 @@ def compare_accounts(
         values = {"customer_id": None, "account_ids": streams, "number": None}
         with live.cursor(row_factory=dict_row) as cursor:
             rows = cursor.execute(READ_ACCOUNTS, values).fetchall()
-        found = {row["account_id"]: account_of(row) for row in rows if row["account_id"]}
+        found = {row["account_id"]: row for row in rows}
         for account in some:
             _compare_account(account, found.get(account.id), findings)
 
@@ -170,16 +170,20 @@ def _compare_rows(
 
 
 def _compare_account(
-    account: CreditAccount, found: CreditAccount | None, findings: Findings
+    account: CreditAccount, row: Mapping[str, Any] | None, findings: Findings
 ) -> None:
-    witness = Witness(
-        findings, "balances", f"account {account.key}", account.customer_id, account.asset
-    )
-    if found is None:
+    place = f"account {account.key}"
+    witness = Witness(findings, "balances", place, account.customer_id, account.asset)
+    if row is None:
         witness.report("account", "a row", "none")
         return
+    try:
+        found = _state(account_of(row))
+    except (TypeError, ValueError, LookupError) as fault:
+        witness.report("its rows can be read", "an account", repr(fault))
+        return
     for field, value in _state(account).items():
-        witness.expect(field, value, _state(found)[field])
+        witness.expect(field, value, found[field])
 
 
 def _state(account: CreditAccount) -> dict[str, Any]:

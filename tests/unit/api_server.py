@@ -50,7 +50,7 @@ class Api:
     ) -> httpx.Response:
         """Send a command under a key, a new one where none is given."""
         headers = {"Idempotency-Key": key or new_key()}
-        return self.http.request(method, path, json=body, headers=headers, params=params)
+        return self.http.request(method, path, json=body, headers=headers, params=params or None)
 
     def post(
         self, path: str, body: Any = None, *, key: str | None = None, **params: str

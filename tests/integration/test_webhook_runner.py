@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
+from random import Random
 from threading import Event, Thread
 from time import monotonic, sleep
 from typing import Any
@@ -21,8 +22,9 @@ from creditledger.consumers.worker import consume, step, work
 from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.amounts import Credits
-from creditledger.domain.commands import Command
+from creditledger.domain.commands import Command, ReinstateGrant, RevokeGrant
 from creditledger.domain.events import Balance
+from creditledger.domain.payment import Payment
 from creditledger.domain.provider_commands import (
     AssignPurchase,
     LinkCustomer,
@@ -35,9 +37,11 @@ from creditledger.infra import deliveries
 from creditledger.infra.delivery import Delivery, read_delivery
 from creditledger.infra.group_commit import Overloaded
 from creditledger.infra.postgres_stream import PostgresStream
+from creditledger.infra.read_side import verify_ledger
 from creditledger.infra.settings import Settings
 from creditledger.infra.wiring import Service, machine_clock, service
 from provider_bodies import (
+    BODIES,
     PLOVER,
     POLAR_PACK,
     PRICES,
@@ -394,6 +398,27 @@ def test_old_deliveries_are_deleted_once_they_are_settled(priced: Desk) -> None:
     assert deliveries.clean(priced.parts.pool, timedelta(days=1)) == 0
     assert deliveries.clean(priced.parts.pool, timedelta(0)) == 2
     assert priced.statuses() == [("parked", "unsupported_type")]
+
+
+def test_the_books_prove_right_whatever_was_told_and_done_by_hand(desk: Desk) -> None:
+    told = [path.stem for path in sorted(BODIES.glob("*.json"))]
+    Random(7).shuffle(told)
+    desk.tell(*told[::2])
+    desk.wish(*PRICES)
+    desk.tell(*told[1::2])
+    payment = Payment(ids.payment_stream("stripe", "pi_62uGsz8BpL0m4DAoljSXKwQW"))
+    for recorded in desk.parts.store.load([payment.id])[payment.id].events:
+        payment.apply(recorded)
+    [grant] = payment.grants
+    refund = changed(
+        REFUND, {"id": "evt_of_plover"}, payment_intent=payment.provider_id, amount=1300
+    )
+    desk.wish(RevokeGrant(grant_id=grant.grant_id, amount=Credits(300)))
+    desk.tell(refund)
+    desk.wish(ReinstateGrant(grant_id=grant.grant_id, amount=Credits(500)))
+    assert desk.available(PLOVER) == 1500
+    report = verify_ledger(desk.parts.url, at=machine_clock())
+    assert report.clean, report.differences
 
 
 def test_workers_book_what_comes_and_stop_when_they_are_told(parts: Service) -> None:

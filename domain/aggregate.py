@@ -46,6 +46,11 @@ class Aggregate:
     def _evolve(self, event: Event) -> None:
         raise NotImplementedError
 
+    @property
+    def reached(self) -> datetime | None:
+        """The moment that the state stands for: what is recorded next is never earlier."""
+        return self.recorded_at
+
     def identity(self) -> dict[str, Any]:
         """The fields that every event of this aggregate repeats."""
         return {}

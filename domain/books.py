@@ -61,8 +61,8 @@ class Books:
         self.subject = None
 
     def now(self, aggregate: Aggregate) -> datetime:
-        """The command's moment, never earlier than the aggregate's last event."""
-        last = aggregate.recorded_at
+        """The command's moment, never earlier than what the aggregate has reached."""
+        last = aggregate.reached
         return self._now if last is None or last <= self._now else last
 
     def get(self, kind: type[A], stream: UUID) -> A:

@@ -142,7 +142,7 @@ class _Glance:
         self._at = at
 
     def now(self, aggregate: Aggregate) -> datetime:
-        last = aggregate.recorded_at
+        last = aggregate.reached
         return self._at if last is None or last <= self._at else last
 
     def trail(self, subject: str, *, fresh: bool = False) -> Trail:

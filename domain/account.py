@@ -23,7 +23,7 @@ from creditledger.domain.lots import Lot, Lots
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Credits set aside: `amount` is what it still pins, in `lots` in the order they were pinned."""
+    """Credits set aside: `amount` is what it still pins, in `lots` as they were pinned."""
 
     hold_id: str
     amount: Credits
@@ -71,6 +71,7 @@ class CreditAccount(Aggregate):
         self.debts: dict[str, Debt] = {}
         self.overage_limit: Credits | None = Credits(0)
         self.overage_period: e.OveragePeriod = "month"
+        #: Since when overage is counted: the period's start, or when the kind of period changed.
         self.overage_since: datetime | None = None
         self.overage_used = 0
         self._lapsing: list[tuple[datetime, int, str]] = []
@@ -108,6 +109,11 @@ class CreditAccount(Aggregate):
         account.overage_since = overage_since
         account.overage_used = overage_used
         return account
+
+    @property
+    def reached(self) -> datetime:
+        """The moment up to which lots have been let start, and no earlier than the last event."""
+        return self.lots.as_of
 
     def identity(self) -> dict[str, Any]:
         """Whose account it is, of what."""
@@ -184,10 +190,10 @@ class CreditAccount(Aggregate):
         others = [debt for debt in self.debts.values() if debt.payment_id == payment_id]
         return own + [debt for debt in others if debt.grant_id != grant_id]
 
-    def shares_period(self, moment: datetime) -> bool:
-        """Whether a past moment lies in the overage period of now."""
-        period = self.overage_period
-        return period_start(moment, period) == period_start(self.lots.as_of, period)
+    def counts_overage_of(self, moment: datetime) -> bool:
+        """Whether what was used at a past moment is part of the current period's figure."""
+        since = self.overage_since
+        return since is not None and moment >= since and self._is_this_period(self.lots.as_of)
 
     # What events change.
 
@@ -235,7 +241,7 @@ class CreditAccount(Aggregate):
         if event.overage:
             if not self._is_this_period(event.recorded_at):
                 self.overage_used = 0
-            self.overage_since = period_start(event.recorded_at, self.overage_period)
+                self.overage_since = period_start(event.recorded_at, self.overage_period)
             self.overage_used += event.overage
 
     def _released(self, event: e.Released) -> None:
@@ -280,7 +286,7 @@ class CreditAccount(Aggregate):
 
     def _overage_limit_set(self, event: e.OverageLimitSet) -> None:
         if event.period != self.overage_period:
-            self.overage_used = 0
+            self.overage_used, self.overage_since = 0, event.recorded_at
         self.overage_limit = event.limit
         self.overage_period = event.period
 
@@ -337,7 +343,8 @@ class CreditAccount(Aggregate):
             self._open(Hold(hold_id, rest, hold.expires_at, pinned, hold.feature))
 
     def _is_this_period(self, now: datetime) -> bool:
-        return self.overage_since == period_start(now, self.overage_period)
+        since = self.overage_since
+        return since is not None and since >= period_start(now, self.overage_period)
 
 
 _EVOLUTIONS: Final[dict[type[Event], Callable[[CreditAccount, Any], None]]] = {

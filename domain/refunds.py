@@ -37,9 +37,8 @@ def refund_deduction(command: RefundDeduction, books: Books) -> dict[str, Any]:
     ensure_room(account, amount - overage)
     lots = lots_of(account, legs, books)
     refund_id = account.next_id(ids.REFUND)
-    this_period = (
-        min(overage, account.overage) if account.shares_period(deducted.recorded_at) else 0
-    )
+    counted = account.counts_overage_of(deducted.recorded_at)
+    this_period = min(overage, account.overage) if counted else 0
     books.record(
         account,
         e.Refunded,

@@ -316,13 +316,12 @@ def _count_overage(row: dict[str, Any], event: OverageEvent) -> None:
     match event:
         case e.OverageLimitSet():
             if event.period != row["overage_period"]:
-                row["overage_used"] = 0
+                row["overage_used"], row["overage_since"] = 0, event.recorded_at
             row["overage_limit"], row["overage_period"] = event.limit, event.period
         case e.Deducted():
             since = period_start(event.recorded_at, row["overage_period"])
-            if since != row["overage_since"]:
-                row["overage_used"] = 0
-            row["overage_since"] = since
+            if row["overage_since"] is None or row["overage_since"] < since:
+                row["overage_used"], row["overage_since"] = 0, since
             row["overage_used"] += event.overage
         case e.Refunded():
             row["overage_used"] -= event.overage_this_period

@@ -235,7 +235,7 @@ class Story:
 
     def then(self, *sketches: Sketch) -> Self:
         """These events of accounts followed, and no others."""
-        assert self._receipt().outcome == "accepted", self._receipt().answer
+        assert self.receipt.outcome == "accepted", self.receipt.answer
         new = [event for event in self.store.log[self.seen :] if isinstance(event, AccountEvent)]
         assert [_facts_of(event) for event in new] == [_facts_in(sketch) for sketch in sketches]
         assert all(event.recorded_at == self.now for event in new)
@@ -244,7 +244,7 @@ class Story:
 
     def then_refused(self, error: type[Refused], **values: Any) -> Self:
         """It was refused with these values, and no account is any different."""
-        receipt = self._receipt()
+        receipt = self.receipt
         assert receipt.outcome == error.code, receipt.answer
         assert {name: receipt.answer[name] for name in values} == values
         assert self._states() == self.before
@@ -267,23 +267,25 @@ class Story:
 
     def then_answer(self, **parts: Any) -> Self:
         """The answer says so."""
-        answer = self._receipt().answer
+        answer = self.receipt.answer
         assert {name: answer[name] for name in parts} == parts
         return self
 
     @property
+    def receipt(self) -> Receipt:
+        """The receipt of the last wish."""
+        assert isinstance(self.outcome, Receipt), self.outcome
+        return self.outcome
+
+    @property
     def answer(self) -> Mapping[str, Any]:
         """All that the last wish was told."""
-        return self._receipt().answer
+        return self.receipt.answer
 
     def account(self, of: str = ADA, asset: str = "credits") -> CreditAccount:
         """An account as it stands now, from its events."""
         stream = ids.account_id(of, asset)
         return evaluate(replayed(self.store.streams.get(stream, ()), stream), self.now)
-
-    def _receipt(self) -> Receipt:
-        assert isinstance(self.outcome, Receipt), self.outcome
-        return self.outcome
 
     def _happen(self, sketch: Sketch) -> None:
         stream = ids.account_id(sketch.of, sketch.asset)
@@ -320,7 +322,7 @@ class Story:
         return {f"{who}": _lasting(self.account(*who)) for who in sorted(streams)}
 
     def _look_around(self) -> None:
-        first, log = self._receipt(), list(self.store.log)
+        first, log = self.receipt, list(self.store.log)
         for ledger in (self.ledger, self.new_ledger()):
             [again] = ledger.handle([self.wish])
             assert isinstance(again, Receipt)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -31,8 +31,12 @@ from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, 
 from creditledger.domain.rules import RULES, refuse_misfit
 from creditledger.domain.store import Conflict, LedgerStore, Unavailable
 
-#: A conflict more than this often in a row means that the other writers do not stop.
+#: Attempts to save a batch: more than this means that something is wrong.
 ATTEMPTS_MAX: Final = 10
+
+#: So often others may be first; then they wait. Who has to reload is slower than who has not, and
+#: could be late for ever; but letting them wait at once would cost both sides more.
+LATE_MAX: Final = 3
 
 #: First answers kept at hand for retries that come soon; older ones are found in the store.
 RECENT_RECEIPTS: Final = 10_000
@@ -112,23 +116,31 @@ class Ledger:
         self._first = {}
         try:
             self._books.begin(_forecast(cases))
-            open_cases: Iterable[_Case] = cases
-            for _ in range(ATTEMPTS_MAX):
-                for case in open_cases:
-                    self._decide(case)
-                try:
-                    base = self._save(cases)
-                except Conflict:
-                    open_cases = self._contested(cases)
-                except Unavailable:
-                    open_cases = self._unknown(cases)
-                else:
-                    return self._tell(cases, base)
-            raise Unavailable(f"other writers were first {ATTEMPTS_MAX} times in a row")
+            base = self._settle(cases)
         except BaseException:
             # What was decided is not saved, so the accounts at hand must not show it.
             self._books.forget(list(self._books.versions))
             raise
+        return self._tell(cases, base)
+
+    def _settle(self, cases: Sequence[_Case]) -> int:
+        """Decide and save, until it is saved; return the log's newest position before it."""
+        open_cases: Iterable[_Case] = cases
+        late = 0
+        with ExitStack() as others_wait:
+            for _ in range(ATTEMPTS_MAX):
+                for case in open_cases:
+                    self._decide(case)
+                try:
+                    return self._save(cases)
+                except Conflict:
+                    late += 1
+                    if late == LATE_MAX:
+                        others_wait.enter_context(self._store.alone())
+                    open_cases = self._contested(cases)
+                except Unavailable:
+                    open_cases = self._unknown(cases)
+        raise Unavailable(f"nothing could be saved in {ATTEMPTS_MAX} attempts")
 
     # Deciding.
 

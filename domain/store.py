@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -73,6 +74,13 @@ class LedgerStore(Protocol):
         The n-th event gets position `base + n`. Each receipt comes with the number of events up
         to and including its own, so its position is `base + number`. Raises Conflict where a
         stream has moved on or a receipt exists, Unavailable where the outcome is unknown.
+        """
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Until the block ends, nobody else appends: what is read in it stays true.
+
+        For the thread that enters it, which may do everything else meanwhile. Raises Unavailable
+        where the others do not let it in.
         """
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:

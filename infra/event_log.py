@@ -160,13 +160,19 @@ class UnreadableEvent(Exception):
 
 
 @contextmanager
-def reaching(pool: Pool) -> Iterator[Connection[TupleRow]]:
-    """A connection of the pool; trouble with it, or with its server, is raised as Unavailable."""
+def trouble_as_unavailable() -> Iterator[None]:
+    """Trouble with a connection, or with its server, is raised as Unavailable."""
     try:
-        with pool.connection() as connection:
-            yield connection
+        yield
     except (OperationalError, InterfaceError, ReadOnlySqlTransaction) as error:
         raise Unavailable(f"PostgreSQL: {error}") from error
+
+
+@contextmanager
+def reaching(pool: Pool) -> Iterator[Connection[TupleRow]]:
+    """A connection of the pool; trouble with it, or with its server, is raised as Unavailable."""
+    with trouble_as_unavailable(), pool.connection() as connection:
+        yield connection
 
 
 class EventLog:

@@ -6,13 +6,17 @@ inside the server, is prepared.
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from psycopg import Connection
+from psycopg import Error as PostgresError
 from psycopg.errors import SerializationFailure, UniqueViolation
 from psycopg.rows import TupleRow
 
@@ -30,7 +34,7 @@ from creditledger.infra.arrays import (
     uuid_array,
 )
 from creditledger.infra.database import Pool
-from creditledger.infra.event_log import reaching, stored_stream
+from creditledger.infra.event_log import reaching, stored_stream, trouble_as_unavailable
 from creditledger.infra.mapper import LedgerMapper
 
 #: What it means that one of these has the row already: another writer was first.
@@ -103,12 +107,19 @@ _SAVE_SNAPSHOTS: Final = """
 """
 
 
+class _Held(threading.local):
+    """The connection whose session holds the lock for this thread, where one does."""
+
+    connection: Connection[TupleRow] | None = None
+
+
 class PostgresLedgerStore:
     """Events, receipts and snapshots of one database. Every method raises Unavailable."""
 
     def __init__(self, pool: Pool, mapper: LedgerMapper | None = None) -> None:
         self._pool = pool
         self._mapper = mapper or LedgerMapper()
+        self._held = _Held()
 
     def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
         """Streams from their latest snapshots on, in one query; missing ones are left out."""
@@ -175,7 +186,7 @@ class PostgresLedgerStore:
             uuid_array(seen),
             bigint_array(seen.values()),
         )
-        with reaching(self._pool) as connection:
+        with self._reaching() as connection:
             try:
                 row = connection.execute(_APPEND, values, prepare=True).fetchone()
             except SerializationFailure as error:
@@ -186,6 +197,26 @@ class PostgresLedgerStore:
                 raise
         assert row is not None
         return int(row[0])
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Until the block ends, nobody else appends: what is read in it stays true.
+
+        This thread's statements go through one connection meanwhile, whose session holds the
+        lock; if that is lost, so is the lock, and the others are let in.
+        """
+        with reaching(self._pool) as connection:
+            connection.execute("SELECT creditledger_lock()")
+            self._held.connection = connection
+            try:
+                yield
+            finally:
+                self._held.connection = None
+                try:
+                    connection.execute("SELECT creditledger_unlock()")
+                except PostgresError:
+                    # A session that cannot give the lock back must end, and the lock with it.
+                    connection.close()
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep these states, each beside the older ones of its stream."""
@@ -198,12 +229,22 @@ class PostgresLedgerStore:
             timestamptz_array(snapshot.recorded_at for snapshot in ordered),
             bytea_array(msgspec.json.encode(snapshot.state) for snapshot in ordered),
         )
-        with reaching(self._pool) as connection:
+        with self._reaching() as connection:
             connection.execute(_SAVE_SNAPSHOTS, values, prepare=False)
 
     def _rows(self, statement: str, values: Any) -> list[TupleRow]:
-        with reaching(self._pool) as connection, connection.cursor(binary=True) as cursor:
+        with self._reaching() as connection, connection.cursor(binary=True) as cursor:
             return cursor.execute(statement, values, prepare=False).fetchall()
+
+    @contextmanager
+    def _reaching(self) -> Iterator[Connection[TupleRow]]:
+        held = self._held.connection
+        if held is None or held.closed:
+            with reaching(self._pool) as connection:
+                yield connection
+        else:
+            with trouble_as_unavailable():
+                yield held
 
 
 def _receipt_arrays(receipts: Sequence[tuple[Receipt, int]]) -> tuple[bytes, ...]:

@@ -149,6 +149,27 @@ BEGIN
 END
 $$;
 
+-- The lock of `creditledger_append`, held by the session from one of these to the other: for a
+-- writer that was late once, so that faster ones cannot be first for ever.
+CREATE FUNCTION creditledger_lock() RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET lock_timeout = '10s'
+AS $$
+BEGIN
+    PERFORM pg_advisory_lock(1129071687, 'ledger_events'::regclass::oid::integer);
+END
+$$;
+
+CREATE FUNCTION creditledger_unlock() RETURNS boolean
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    RETURN pg_advisory_unlock(1129071687, 'ledger_events'::regclass::oid::integer);
+END
+$$;
+
 -- The version that a stream had at a position. Both grow together and versions have no gaps, so
 -- some twenty probes of the primary key find it in a stream of a million events.
 CREATE FUNCTION creditledger_version_at(stream uuid, log_position bigint) RETURNS bigint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from time import perf_counter
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from commit_story import PATIENCE_SECONDS, throw_out
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
@@ -173,6 +175,40 @@ def test_a_text_that_postgresql_cannot_hold_is_no_conflict(
     with pytest.raises(ValueError, match="NUL"):
         store.append([deducted("ada", 1)], [(receipt("k\x00"), 1)], [])
     assert nothing_more_than(log, 0)
+
+
+# Alone.
+
+
+def test_whoever_is_alone_reads_and_appends_while_others_wait(
+    store: PostgresLedgerStore, pool: Pool
+) -> None:
+    other = PostgresLedgerStore(pool)
+    with ThreadPoolExecutor(1) as threads:
+        with store.alone():
+            waiting = threads.submit(other.append, [deducted("bob", 1)], [], [])
+            store.append([deducted("ada", 1)], [], [])
+            store.save_snapshots([snapshot("ada", 1)])
+            assert store.load([ADA])[ADA].snapshot == snapshot("ada", 1)
+            with pytest.raises(Conflict):
+                store.append([deducted("ada", 1)], [], [])
+            assert store.append([deducted("ada", 2)], [], []) == 1
+            assert not waiting.done()
+        assert waiting.result(PATIENCE_SECONDS) == 2
+
+
+def test_being_alone_ends_with_an_error_or_a_lost_connection(
+    store: PostgresLedgerStore, database_url: str
+) -> None:
+    with pytest.raises(ZeroDivisionError), store.alone():
+        raise ZeroDivisionError
+    with store.alone():
+        assert throw_out(database_url) >= 1
+        with pytest.raises(Unavailable):
+            store.append([deducted("ada", 1)], [], [])
+        # The lock is lost with the connection; what follows takes another one.
+        assert store.append([deducted("ada", 1)], [], []) == 0
+    assert store.append([deducted("ada", 2)], [], []) == 1
 
 
 # Load.

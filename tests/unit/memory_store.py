@@ -6,8 +6,7 @@ ledger and nothing about PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Literal
@@ -80,11 +79,6 @@ class MemoryStore:
         for receipt, number in receipts:
             self.kept_receipts[receipt.id] = replace(receipt, position=base + number)
         return base
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nobody else is here."""
-        yield
 
     def alone(self) -> AbstractContextManager[None]:
         """One thread has the lists to itself already."""

@@ -44,6 +44,7 @@ app = typer.Typer(
 app.command()(cli_service.up)
 app.command()(cli_service.serve)
 app.command()(cli_service.work)
+app.command()(cli_service.postgres)
 app.command()(cli_projections.verify)
 app.add_typer(cli_clients.clients_app, name="clients")
 app.add_typer(cli_clients.keys_app, name="keys")

@@ -56,6 +56,14 @@ def up() -> None:
             sys.exit(f"creditledger: {ended}; all is stopped")
 
 
+def postgres() -> None:
+    """Run the embedded PostgreSQL alone, for dumps and restores, until Ctrl-C."""
+    data_dir = load_settings().data_dir
+    with interrupted_once(), suppress(KeyboardInterrupt), embedded_postgres(data_dir) as url:
+        print(url, flush=True)
+        threading.Event().wait()
+
+
 def serve(parent: _Parent = None) -> None:
     """Run the HTTP API with its writer, on a migrated database."""
     settings = _begin(parent)

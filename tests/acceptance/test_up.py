@@ -222,3 +222,23 @@ def test_commands_start_the_database_for_a_moment(installation: Installation) ->
     assert key.startswith("clk_")
     assert key not in installation.run("keys", "list").stdout
     installation.wait_until_nothing_runs()
+
+
+@pytest.mark.slow
+def test_the_database_alone_for_dumps_and_restores(installation: Installation) -> None:
+    installation.run("migrate")
+    process = subprocess.Popen(
+        [*COMMAND, "postgres"],
+        env=installation.environment,
+        cwd=installation.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline().startswith("postgresql://")
+        assert "another process" in installation.run("up", succeeds=False).stderr
+        assert "Everything agrees." in installation.run("verify").stdout
+        process.send_signal(signal.SIGINT)
+        assert process.wait(STOP_SECONDS) == 0
+    installation.wait_until_nothing_runs()

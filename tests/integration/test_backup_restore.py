@@ -65,10 +65,18 @@ def wait_for_projections(url: str) -> None:
             time.sleep(0.05)
 
 
-def run(program: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [str(binaries() / program), *arguments], check=False, capture_output=True, text=True
-    )
+def copy(ledger: str, empty: str, folder: Path) -> None:
+    """Dump a ledger and restore it, with the tools of the server's version."""
+    with connect(ledger, "tests") as connection:
+        major = connection.info.server_version // 10_000
+    tools = binaries() if major == 18 else Path(f"/usr/lib/postgresql/{major}/bin")
+    dump = str(folder / "ledger.dump")
+    run(tools / "pg_dump", "--format=custom", "--no-owner", f"--file={dump}", ledger)
+    run(tools / "pg_restore", "--no-owner", "--single-transaction", f"--dbname={empty}", dump)
+
+
+def run(program: Path, *arguments: str) -> None:
+    done = subprocess.run([program, *arguments], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -98,12 +106,7 @@ def test_a_dump_restored_elsewhere_is_the_same_ledger(
     ledger: str, empty_database_url: str, tmp_path: Path
 ) -> None:
     assert verify_ledger(ledger, machine_clock()).clean
-    dump = str(tmp_path / "ledger.dump")
-    run("pg_dump", "--format=custom", "--no-owner", f"--file={dump}", ledger)
-    run(
-        "pg_restore",
-        *("--no-owner", "--single-transaction", f"--dbname={empty_database_url}", dump),
-    )
+    copy(ledger, empty_database_url, tmp_path)
     assert migrate(empty_database_url) == []
     report = verify_ledger(empty_database_url, machine_clock())
     assert report.clean, report.differences
@@ -116,12 +119,7 @@ def test_a_dump_restored_elsewhere_is_the_same_ledger(
 def test_commands_go_on_after_a_restore_and_old_keys_are_known(
     ledger: str, empty_database_url: str, tmp_path: Path
 ) -> None:
-    dump = str(tmp_path / "ledger.dump")
-    run("pg_dump", "--format=custom", "--no-owner", f"--file={dump}", ledger)
-    run(
-        "pg_restore",
-        *("--no-owner", "--single-transaction", f"--dbname={empty_database_url}", dump),
-    )
+    copy(ledger, empty_database_url, tmp_path)
     head = rows(ledger, "SELECT max(notification_id) FROM ledger_events")
     with service(Settings(), empty_database_url) as running:
         for customer in CUSTOMERS:

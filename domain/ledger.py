@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from creditledger.domain import ids
 from creditledger.domain.books import TIME, Books
+from creditledger.domain.case import Case, Told, brief_of, forecast, keys_of, number_of, refusal_of
 from creditledger.domain.errors import (
     BatchRefused,
     Failed,
@@ -42,35 +43,6 @@ LATE_MAX: Final = 3
 RECENT_RECEIPTS: Final = 10_000
 
 _NIL: Final = UUID(int=0)
-
-_Told = Receipt | LedgerError
-
-
-@dataclass(slots=True)
-class _Case:
-    """One wish or batch, and what was decided on it so far."""
-
-    item: Wish | Batch
-    events: list[Event] = field(default_factory=list)
-    #: What each wish was told, and the events of the case up to then; none for a first answer again.
-    told: list[tuple[_Told, int | None]] = field(default_factory=list)
-    #: The receipts to save, each with the number of events of the case up to its own.
-    receipts: list[tuple[Receipt, int]] = field(default_factory=list)
-    #: Streams looked at, and receipts: what ties the case to others.
-    touched: set[UUID] = field(default_factory=set)
-    #: The batch's own receipt, and whether it is a first answer again.
-    own: tuple[_Told, int | None] | None = None
-
-    def wishes(self) -> Sequence[Wish]:
-        return self.item.wishes if isinstance(self.item, Batch) else (self.item,)
-
-    def keys(self) -> set[UUID]:
-        keys = {wish.receipt_id for wish in self.wishes()} | {self.item.receipt_id}
-        return {key for key in keys if key is not None}
-
-    def clear(self) -> None:
-        self.events, self.told, self.receipts = [], [], []
-        self.touched, self.own = set(), None
 
 
 class Ledger:
@@ -112,10 +84,10 @@ class Ledger:
             return [failed]
 
     def _run(self, items: Sequence[Wish | Batch]) -> list[Outcome]:
-        cases = [_Case(item) for item in items]
+        cases = [Case(item) for item in items]
         self._first = {}
         try:
-            self._books.begin(_forecast(cases))
+            self._books.begin(forecast(cases))
             base = self._settle(cases)
         except BaseException:
             # What was decided is not saved, so the accounts at hand must not show it.
@@ -123,9 +95,9 @@ class Ledger:
             raise
         return self._tell(cases, base)
 
-    def _settle(self, cases: Sequence[_Case]) -> int:
+    def _settle(self, cases: Sequence[Case]) -> int:
         """Decide and save, until it is saved; return the log's newest position before it."""
-        open_cases: Iterable[_Case] = cases
+        open_cases: Iterable[Case] = cases
         late = 0
         with ExitStack() as others_wait:
             for _ in range(ATTEMPTS_MAX):
@@ -144,14 +116,14 @@ class Ledger:
 
     # Deciding.
 
-    def _decide(self, case: _Case) -> None:
+    def _decide(self, case: Case) -> None:
         item = case.item
         if isinstance(item, Batch):
             self._decide_batch(item, case)
         else:
             case.told.append(self._decide_wish(item, case))
 
-    def _decide_wish(self, wish: Wish, case: _Case) -> tuple[_Told, int | None]:
+    def _decide_wish(self, wish: Wish, case: Case) -> tuple[Told, int | None]:
         first = self._first_answer(wish, case)
         if first is not None:
             return first, None
@@ -161,9 +133,9 @@ class Ledger:
         if wish.dry_run:
             self._books.undo()
             case.events = []
-        return told, _number(told, case)
+        return told, number_of(told, case)
 
-    def _decide_batch(self, batch: Batch, case: _Case) -> None:
+    def _decide_batch(self, batch: Batch, case: Case) -> None:
         first = self._first_answer(batch, case)
         if first is not None:
             case.own = first, None
@@ -177,9 +149,9 @@ class Ledger:
             number = None
             if told is None:
                 told = self._try(wish, case)
-                number = _number(told, case)
+                number = number_of(told, case)
             case.told.append((told, number))
-            refusal = _refusal(index, told) if batch.all_or_nothing else None
+            refusal = refusal_of(index, told) if batch.all_or_nothing else None
             if refusal is not None:
                 break
         if tried_out and (refusal is not None or batch.dry_run):
@@ -187,15 +159,15 @@ class Ledger:
         self._books.settle_trial()
         self._close_batch(batch, case, refusal)
 
-    def _undo(self, case: _Case) -> None:
+    def _undo(self, case: Case) -> None:
         self._books.undo()
         for receipt, _ in case.receipts:
             self._first.pop(receipt.id, None)
         case.events, case.receipts = [], []
         case.told = [(told, 0) for told, _ in case.told]
 
-    def _close_batch(self, batch: Batch, case: _Case, refusal: BatchRefused | None) -> None:
-        answer: dict[str, Any] = {"results": [_brief(told) for told, _ in case.told]}
+    def _close_batch(self, batch: Batch, case: Case, refusal: BatchRefused | None) -> None:
+        answer: dict[str, Any] = {"results": [brief_of(told) for told, _ in case.told]}
         outcome = ACCEPTED
         if refusal is not None:
             outcome, answer = refusal.code, {"detail": refusal.message, **refusal.values}
@@ -214,7 +186,7 @@ class Ledger:
         self._keep(receipt, case)
         case.own = receipt, len(case.events)
 
-    def _first_answer(self, item: Wish | Batch, case: _Case) -> _Told | None:
+    def _first_answer(self, item: Wish | Batch, case: Case) -> Told | None:
         """What the key was told before, where it was used before."""
         receipt_id = item.receipt_id
         if receipt_id is None:
@@ -227,13 +199,13 @@ class Ledger:
             return KeyReused(idempotency_key=item.key)
         return first.as_replay()
 
-    def _first_answer_kept(self, wish: Wish, case: _Case) -> _Told | None:
+    def _first_answer_kept(self, wish: Wish, case: Case) -> Told | None:
         """What the key was told before, by a look in the store."""
         if wish.receipt_id is not None:
             self._first.update(self._store.receipts([wish.receipt_id]))
         return self._first_answer(wish, case)
 
-    def _try(self, wish: Wish, case: _Case) -> _Told:
+    def _try(self, wish: Wish, case: Case) -> Told:
         command, books = wish.command, self._books
         now = self._now()
         receipt_id = wish.receipt_id or _NIL
@@ -275,13 +247,13 @@ class Ledger:
         self._keep(receipt, case)
         return receipt
 
-    def _keep(self, receipt: Receipt, case: _Case) -> None:
+    def _keep(self, receipt: Receipt, case: Case) -> None:
         if receipt.id == _NIL or case.item.dry_run:
             return
         case.receipts.append((receipt, len(case.events)))
         self._first[receipt.id] = receipt
 
-    def _collect(self, case: _Case) -> None:
+    def _collect(self, case: Case) -> None:
         books = self._books
         case.events.extend(books.pending)
         case.touched |= books.touched
@@ -294,7 +266,7 @@ class Ledger:
 
     # Saving.
 
-    def _save(self, cases: Sequence[_Case]) -> int:
+    def _save(self, cases: Sequence[Case]) -> int:
         events: list[Event] = []
         receipts: list[tuple[Receipt, int]] = []
         for case in cases:
@@ -302,12 +274,12 @@ class Ledger:
             events += case.events
         return self._store.append(events, receipts, self._books.expectations(events))
 
-    def _contested(self, cases: Sequence[_Case]) -> list[_Case]:
+    def _contested(self, cases: Sequence[Case]) -> list[Case]:
         """Somebody was first: find who is affected, directly or through others, and start those
         over on fresh state."""
-        found = self._store.receipts(_keys(cases))
+        found = self._store.receipts(keys_of(cases))
         tainted = self._store.changed(self._books.versions) | set(found)
-        affected: list[_Case] = []
+        affected: list[Case] = []
         while True:
             reached = [case for case in cases if case.touched & tainted]
             if len(reached) == len(affected):
@@ -317,12 +289,12 @@ class Ledger:
                 tainted |= case.touched
         return self._start_over(affected or list(cases), found)
 
-    def _unknown(self, cases: Sequence[_Case]) -> list[_Case]:
+    def _unknown(self, cases: Sequence[Case]) -> list[Case]:
         """The commit may have happened: look the keys up before anything is decided again."""
         self._books.forget(list(self._books.versions))
-        return self._start_over(list(cases), self._store.receipts(_keys(cases)))
+        return self._start_over(list(cases), self._store.receipts(keys_of(cases)))
 
-    def _start_over(self, cases: list[_Case], found: Any) -> list[_Case]:
+    def _start_over(self, cases: list[Case], found: Any) -> list[Case]:
         for case in cases:
             self._books.forget(case.touched)
             for receipt, _ in case.receipts:
@@ -333,7 +305,7 @@ class Ledger:
 
     # Telling.
 
-    def _tell(self, cases: Sequence[_Case], base: int) -> list[Outcome]:
+    def _tell(self, cases: Sequence[Case], base: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for case in cases:
             told = [self._final(told, number, base) for told, number in case.told]
@@ -355,7 +327,7 @@ class Ledger:
         self._books.shrink()
         return outcomes
 
-    def _final(self, told: _Told, number: int | None, base: int) -> _Told:
+    def _final(self, told: Told, number: int | None, base: int) -> Told:
         if isinstance(told, LedgerError):
             return told
         if number is None:
@@ -365,7 +337,7 @@ class Ledger:
             self._recent[told.id] = final
         return final
 
-    def _results(self, own: Receipt) -> list[_Told]:
+    def _results(self, own: Receipt) -> list[Told]:
         """What the commands of a batch were told, from their own receipts."""
         briefs = own.answer.get("results", ())
         receipt_ids = [
@@ -381,39 +353,3 @@ class Ledger:
             else error_of(brief["code"], brief["values"])
             for brief in briefs
         ]
-
-
-def _number(told: _Told, case: _Case) -> int | None:
-    """How many events of the case stand up to what was told just now; none for a first answer."""
-    replayed = isinstance(told, Receipt) and told.replayed
-    return None if replayed else len(case.events)
-
-
-def _forecast(cases: Iterable[_Case]) -> set[UUID]:
-    return {
-        stream
-        for case in cases
-        for wish in case.wishes()
-        for stream in RULES[type(wish.command)].streams(wish.command)
-    }
-
-
-def _keys(cases: Iterable[_Case]) -> set[UUID]:
-    return set().union(*(case.keys() for case in cases))
-
-
-def _refusal(index: int, told: _Told) -> BatchRefused | None:
-    """Why a batch of all or nothing comes to nothing, where it does."""
-    if isinstance(told, LedgerError):
-        return BatchRefused(index=index, refused_code=told.code, reason=told.message)
-    if told.outcome != ACCEPTED:
-        detail = str(told.answer["detail"])
-        return BatchRefused(index=index, refused_code=told.outcome, reason=detail)
-    return None
-
-
-def _brief(told: _Told) -> dict[str, Any]:
-    """How a batch's receipt remembers what one of its commands was told."""
-    if isinstance(told, LedgerError):
-        return {"code": told.code, "values": told.values}
-    return {"receipt_id": told.public_id, "replayed": told.replayed}

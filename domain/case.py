@@ -1,0 +1,84 @@
+"""Cases: a wish or batch that the ledger has in hand, and what was decided on it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from creditledger.domain.errors import BatchRefused, LedgerError
+from creditledger.domain.events import Event
+from creditledger.domain.receipt import ACCEPTED, Batch, Receipt, Wish
+from creditledger.domain.rules import RULES
+
+#: What one wish was told: a receipt, or an error that is not remembered.
+Told = Receipt | LedgerError
+
+
+@dataclass(slots=True)
+class Case:
+    """One wish or batch, and what was decided on it so far."""
+
+    item: Wish | Batch
+    events: list[Event] = field(default_factory=list)
+    #: What each wish was told, and the events up to then; none for a first answer again.
+    told: list[tuple[Told, int | None]] = field(default_factory=list)
+    #: The receipts to save, each with the number of events of the case up to its own.
+    receipts: list[tuple[Receipt, int]] = field(default_factory=list)
+    #: Streams looked at, and receipts: what ties the case to others.
+    touched: set[UUID] = field(default_factory=set)
+    #: The batch's own receipt, and whether it is a first answer again.
+    own: tuple[Told, int | None] | None = None
+
+    def wishes(self) -> Sequence[Wish]:
+        """Its wishes: one, or a batch's."""
+        return self.item.wishes if isinstance(self.item, Batch) else (self.item,)
+
+    def keys(self) -> set[UUID]:
+        """The receipts that it may leave."""
+        keys = {wish.receipt_id for wish in self.wishes()} | {self.item.receipt_id}
+        return {key for key in keys if key is not None}
+
+    def clear(self) -> None:
+        """Begin again, as if nothing had been decided."""
+        self.events, self.told, self.receipts = [], [], []
+        self.touched, self.own = set(), None
+
+
+def number_of(told: Told, case: Case) -> int | None:
+    """How many events of the case stand up to what was told just now; none for a first answer."""
+    replayed = isinstance(told, Receipt) and told.replayed
+    return None if replayed else len(case.events)
+
+
+def forecast(cases: Iterable[Case]) -> set[UUID]:
+    """The streams that the cases will look at, as far as their commands tell."""
+    return {
+        stream
+        for case in cases
+        for wish in case.wishes()
+        for stream in RULES[type(wish.command)].streams(wish.command)
+    }
+
+
+def keys_of(cases: Iterable[Case]) -> set[UUID]:
+    """The receipts that the cases may leave."""
+    return set().union(*(case.keys() for case in cases))
+
+
+def refusal_of(index: int, told: Told) -> BatchRefused | None:
+    """Why a batch of all or nothing comes to nothing, where it does."""
+    if isinstance(told, LedgerError):
+        return BatchRefused(index=index, refused_code=told.code, reason=told.message)
+    if told.outcome != ACCEPTED:
+        detail = str(told.answer["detail"])
+        return BatchRefused(index=index, refused_code=told.outcome, reason=detail)
+    return None
+
+
+def brief_of(told: Told) -> dict[str, Any]:
+    """How a batch's receipt remembers what one of its commands was told."""
+    if isinstance(told, LedgerError):
+        return {"code": told.code, "values": told.values}
+    return {"receipt_id": told.public_id, "replayed": told.replayed}

@@ -115,7 +115,8 @@ def webhooks(service: Service, desk: Desk) -> APIRouter:
     """The routes of webhooks."""
     router = APIRouter()
     router.include_router(_doors(service))
-    router.include_router(_record(service, desk))
+    router.include_router(_looking(service))
+    router.include_router(_deciding(service, desk))
     return router
 
 
@@ -173,7 +174,7 @@ def secrets(settings: Settings, provider: Provider) -> tuple[str, ...]:
     return tuple(secret.get_secret_value() for secret in found)
 
 
-def _record(service: Service, desk: Desk) -> APIRouter:
+def _looking(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/webhooks", tags=["Webhooks"], route_class=StrictRoute)
 
     @router.get(
@@ -208,6 +209,12 @@ def _record(service: Service, desk: Desk) -> APIRouter:
     async def one(delivery_id: _Id) -> Response:
         """Bodies hold names and addresses, so this needs the scope `admin`."""
         return json_response(await _find(service, delivery_id))
+
+    return router
+
+
+def _deciding(service: Service, desk: Desk) -> APIRouter:
+    router = APIRouter(prefix="/v1/webhooks", tags=["Webhooks"], route_class=StrictRoute)
 
     @router.post(
         "/{delivery_id}/replay",

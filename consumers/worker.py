@@ -50,6 +50,9 @@ def work(stream: Stream, runner: Runner, pool: Pool, *, retention: timedelta, st
         except Unavailable as error:
             _LOG.warning("webhooks wait: %s", error)
             stop.wait(RECONNECT_SECONDS)
+        except Exception:  # noqa: BLE001 - a worker that is gone would book nothing ever after
+            _LOG.exception("webhooks go on after a fault")
+            stop.wait(RECONNECT_SECONDS)
 
 
 def step(stream: Stream, runner: Runner) -> bool:

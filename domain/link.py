@@ -145,7 +145,8 @@ def say(
     """Record whose a provider's customer is, where that is news and stands."""
     if not link.gives_way_to(origin, as_of):
         return
-    if (link.customer_id, link.origin, link.as_of) == (customer_id, origin, as_of):
+    same = (link.customer_id, link.origin) == (customer_id, origin)
+    if same and (not link.closed if origin == "hand" else link.as_of == as_of):
         return
     books.record(
         link,

@@ -125,7 +125,7 @@ def read_delivery(
         raise Malformed(f"the body is not JSON: {error}") from None
     if not isinstance(event, dict):
         raise Malformed("the body is JSON, but not an object")
-    kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+    kept = {name: headers[name] for name in _KEPT_HEADERS if headers.get(name, "\0").isprintable()}
     said_id = event.get("id") if provider == "stripe" else headers.get("webhook-id")
     # A body without an id is known by its bytes, so that it is kept once, too.
     provider_delivery_id = _plain(said_id) or f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -23,6 +23,9 @@ from creditledger.infra.event_log import reaching
 #: The channel on which a new delivery is announced.
 CHANNEL: Final = "webhook_deliveries"
 
+#: Enough to see what was wrong; a body's own words may be longer.
+_DETAIL_LENGTH_MAX: Final = 1_000
+
 #: A delivery that came before is kept as it is.
 _PUT: Final = """
     WITH kept AS (
@@ -94,7 +97,7 @@ class PostgresTaken:
                 "delivery_id": self.delivery.delivery_id,
                 "status": verdict.status,
                 "reason": verdict.reason,
-                "detail": verdict.detail,
+                "detail": None if verdict.detail is None else _storable(verdict.detail),
                 "waits_for": verdict.waits_for,
                 "awaits": list(verdict.awaits),
                 "seen_position": verdict.seen_position,
@@ -173,6 +176,11 @@ class PostgresStream:
         except (OperationalError, InterfaceError) as error:
             self.close()
             raise Unavailable(f"the stream of deliveries cannot be read: {error}") from error
+
+
+def _storable(text: str) -> str:
+    """A text of any origin as PostgreSQL can keep it."""
+    return text[:_DETAIL_LENGTH_MAX].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _taken(connection: Connection[TupleRow], row: tuple[Any, ...]) -> PostgresTaken:

@@ -3,164 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Event, Thread
-from time import monotonic, sleep
+from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
-import httpx
 import pytest
-import uvicorn
-from pydantic import SecretStr
 
-from creditledger.api.app import create_app
-from creditledger.consumers.worker import consume
-from creditledger.infra.clients import create_client
-from creditledger.infra.database import connect
 from creditledger.infra.delivery import BODY_BYTES_MAX
-from creditledger.infra.read_side import keep_up
-from creditledger.infra.settings import Settings
-from creditledger.infra.wiring import Service, service
-from provider_bodies import (
-    STRIPE_PACK,
-    TERN,
-    body,
-    changed,
-    event,
-    legacy_key,
-    polar_headers,
-    stripe_headers,
-)
+from provider_bodies import STRIPE_PACK, TERN, body, changed, event
+from webhook_caller import NEW, OLD, Caller, assert_problem, calling
+from webhook_desk import INTENT, ORDER, PARTIAL_CHARGE, SESSION, eventually, without_owner
 
-OLD, NEW = "whsec_0ld", "whsec_new"
-POLAR_SECRET = "polar_whs_Wb7rT0qkZ4mXs2"
-
-SESSION = "stripe.checkout.session.completed.payment_paid"
-INTENT = "stripe.payment_intent.succeeded.pack"
-CHARGE = "stripe.charge.refunded.partial"
-ORDER = "polar.order.paid.purchase"
 PAYMENT = "pi_8kIJbT1rN7biotKnxdcLFdQT"
-PRICE_PATH = f"/v1/prices/stripe/{STRIPE_PACK}"
-
-
-#: Where something is entered that does not fit, and the field that is named.
-UNFIT: tuple[tuple[str, dict[str, Any], str], ...] = (
-    (PRICE_PATH, {}, "credits"),
-    (PRICE_PATH, {"credits": -1}, "credits"),
-    (PRICE_PATH, {"credits": 1.5}, "credits"),
-    (PRICE_PATH, {"credits": 2**53}, "credits"),
-    (PRICE_PATH, {"credits": 1, "asset": "Tokens"}, "asset"),
-    (PRICE_PATH, {"credits": 1, "kind": "gift"}, "kind"),
-    (PRICE_PATH, {"credits": 1, "kind": "usage"}, "credits"),
-    (PRICE_PATH, {"credits": 1, "expires_after_days": 0}, "expires_after_days"),
-    (PRICE_PATH, {"credits": 1, "name": "a\x00b"}, "name"),
-    (PRICE_PATH, {"credits": 1, "price": 9}, "price"),
-    ("/v1/prices/cash/p", {"credits": 1}, "provider"),
-    ("/v1/prices/stripe/a%20b", {"credits": 1}, "price_id"),
-    ("/v1/prices/stripe/" + "x" * 256, {"credits": 1}, "price_id"),
-    ("/v1/links/stripe/cus_1", {}, "customer_id"),
-    ("/v1/links/stripe/cus_1", {"customer_id": ""}, "customer_id"),
-    ("/v1/links/stripe/cus_1", {"customer_id": "x" * 129}, "customer_id"),
-)
 
 #: Correctly signed, and no JSON object.
 JUNK = (b"", b"null", b"[]", b'"x"', b"7", b"{", b"not json", b"\xff\xfe", b"[" * 9999)
 
 
-class Caller:
-    """A provider, and somebody with an API key."""
-
-    def __init__(self, http: httpx.Client, key: str) -> None:
-        self.http = http
-        self.key = key
-
-    def stripe(self, content: bytes | str, *secrets: str, **options: Any) -> Any:
-        """Deliver a Stripe event, signed with these secrets (the new one where none is given)."""
-        raw = body(content) if isinstance(content, str) else content
-        headers = stripe_headers(raw, *(secrets or (NEW,)), **options)
-        return self.http.post("/webhooks/stripe", content=raw, headers=headers)
-
-    def polar(self, content: bytes | str, **options: Any) -> Any:
-        """Deliver a Polar event."""
-        raw = body(content) if isinstance(content, str) else content
-        headers = polar_headers(raw, legacy_key(POLAR_SECRET), **options)
-        return self.http.post("/webhooks/polar", content=raw, headers=headers)
-
-    def ask(self, method: str, path: str, **options: Any) -> Any:
-        """A request with the API key."""
-        headers = {"Authorization": f"Bearer {self.key}"}
-        return self.http.request(method, path, headers=headers, **options)
-
-    def get(self, path: str) -> Any:
-        answer = self.ask("GET", path)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def deliveries(self, **filters: str) -> list[dict[str, Any]]:
-        query = "&".join(f"{name}={value}" for name, value in filters.items())
-        return list(self.get(f"/v1/webhooks?{query}")["webhooks"])
-
-    def available(self, customer_id: str = TERN) -> int:
-        path = f"/v1/customers/{customer_id}/balance?consistency=exact"
-        return sum(balance["available"] for balance in self.get(path)["balances"])
-
-    def set_price(self) -> Any:
-        answer = self.ask("PUT", PRICE_PATH, json={"credits": 300, "name": "300 credits"})
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-
 @pytest.fixture
-def parts(database_url: str) -> Iterator[Service]:
-    secrets = Settings(
-        stripe_webhook_secrets=(SecretStr(NEW), SecretStr(OLD)),
-        polar_webhook_secrets=(SecretStr(POLAR_SECRET),),
-    )
-    with service(secrets, database_url) as parts:
-        yield parts
-
-
-@pytest.fixture
-def caller(parts: Service) -> Iterator[Caller]:
+def caller(database_url: str) -> Iterator[Caller]:
     """The API alone: deliveries are kept, and nobody works them off."""
-    with connect(parts.url, "tests") as connection:
-        _, key = create_client(connection, "tests", ["commands", "read", "events", "admin"])
-    with serving(parts) as address, httpx.Client(base_url=address, timeout=30) as http:
-        yield Caller(http, key)
-
-
-@contextmanager
-def serving(parts: Service) -> Iterator[str]:
-    """The API on a port of its own."""
-    config = uvicorn.Config(create_app(parts), port=0, log_config=None, ws="none")
-    server = uvicorn.Server(config)
-    thread = Thread(target=server.run)
-    thread.start()
-    eventually(lambda: server.started)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with calling(database_url, working=False) as caller:
+        yield caller
 
 
 @pytest.fixture
-def working(caller: Caller, parts: Service) -> Iterator[Caller]:
+def working(database_url: str) -> Iterator[Caller]:
     """The API with everything behind it."""
-    stop = Event()
-    threads = [Thread(target=run, args=(parts, stop)) for run in (consume, keep_up)]
-    for thread in threads:
-        thread.start()
-    yield caller
-    stop.set()
-    for thread in threads:
-        thread.join()
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = monotonic() + seconds
-    while not holds():
-        assert monotonic() < deadline, "it did not come to that"
-        sleep(0.02)
+    with calling(database_url, working=True) as caller:
+        yield caller
 
 
 class TestTheDoor:
@@ -190,7 +61,7 @@ class TestTheDoor:
     def test_a_wrong_or_missing_signature_is_401(self, caller: Caller) -> None:
         assert_problem(caller.stripe(SESSION, "whsec_other"), 401, "unauthenticated")
         for path in ("/webhooks/stripe", "/webhooks/polar"):
-            answer = caller.http.post(path, content=body(SESSION))
+            answer = caller.provider.post(path, content=body(SESSION))
             assert_problem(answer, 401, "unauthenticated")
         keyed = caller.ask("POST", "/webhooks/stripe", content=body(SESSION))
         assert_problem(keyed, 401, "unauthenticated")
@@ -211,11 +82,11 @@ class TestTheDoor:
 
     def test_a_body_of_unknown_length_is_413_as_well(self, caller: Caller) -> None:
         parts = (b"x" * 65_536 for _ in range(9))
-        answer = caller.http.post("/webhooks/stripe", content=parts)
+        answer = caller.provider.post("/webhooks/stripe", content=parts)
         assert_problem(answer, 413, "body_too_large")
 
-    def test_a_database_that_is_away_is_503_soon(self, caller: Caller, parts: Service) -> None:
-        parts.pool.close()
+    def test_a_database_that_is_away_is_503_soon(self, caller: Caller) -> None:
+        caller.api.service.pool.close()
         began = monotonic()
         answer = caller.stripe(SESSION)
         assert monotonic() - began < 5
@@ -223,18 +94,13 @@ class TestTheDoor:
         assert answer.headers["Retry-After"]
 
     def test_other_providers_have_no_door(self, caller: Caller) -> None:
-        assert caller.http.post("/webhooks/cash", content=b"{}").status_code == 404
-
-
-def assert_problem(answer: Any, status: int, code: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+        assert caller.provider.post("/webhooks/cash", content=b"{}").status_code == 404
 
 
 class TestTheWholeWay:
     def test_a_purchase_and_its_refund(self, working: Caller) -> None:
         working.set_price()
-        for name in (SESSION, INTENT, CHARGE):
+        for name in (SESSION, INTENT, PARTIAL_CHARGE):
             working.stripe(name)
         eventually(lambda: working.available() == 450)
 
@@ -269,7 +135,7 @@ class TestTheWholeWay:
 
     def test_a_link_that_is_entered_later_frees_what_waited(self, working: Caller) -> None:
         working.set_price()
-        working.stripe(without_owner())
+        working.stripe(without_owner(SESSION))
         eventually(lambda: bool(working.deliveries(reason="unknown_customer")))
         customer = event(SESSION)["data"]["object"]["customer"]
         path = f"/v1/links/stripe/{customer}"
@@ -282,7 +148,7 @@ class TestTheWholeWay:
 
     def test_a_guests_purchase_is_assigned(self, working: Caller) -> None:
         working.set_price()
-        delivery_id = working.stripe(without_owner(customer=None)).json()["delivery_id"]
+        delivery_id = working.stripe(without_owner(SESSION, customer=None)).json()["delivery_id"]
         eventually(lambda: bool(working.deliveries(reason="unknown_customer")))
         path = f"/v1/webhooks/{delivery_id}/assign"
         answer = working.ask("POST", path, json={"customer_id": "org guest/7"})
@@ -312,11 +178,6 @@ class TestTheWholeWay:
             "wrong_environment",
             "unknown_type",
         }
-
-
-def without_owner(**fields: Any) -> bytes:
-    metadata = {"price_id": STRIPE_PACK, "quantity": "2"}
-    return changed(SESSION, metadata=metadata, client_reference_id=None, **fields)
 
 
 class TestLookingAtDeliveries:
@@ -360,79 +221,3 @@ class TestLookingAtDeliveries:
         path = f"/v1/webhooks/{delivery_id}/assign"
         answer = caller.ask("POST", path, json={"customer_id": "x"})
         assert_problem(answer, 404, "payment_not_found")
-
-
-class TestEntering:
-    def test_a_price_is_answered_as_it_stands(self, working: Caller) -> None:
-        content = {
-            "credits": 5,
-            "asset": "tokens",
-            "kind": "recurring",
-            "name": "Five",
-            "expires_after_days": 30,
-            "plan_family": "pro",
-            "version": 2,
-        }
-        answer = working.ask("PUT", "/v1/prices/polar/p-1", json=content)
-        assert answer.status_code == 200
-        told = answer.json()
-        assert told["origin"] == "entered"
-        assert {name: told[name] for name in content} == content
-        [listed] = working.get("/v1/prices")["prices"]
-        recorded_at = listed.pop("recorded_at")
-        assert recorded_at.endswith("Z")
-        assert listed == told
-
-    def test_what_does_not_fit_is_422_with_its_field(self, caller: Caller) -> None:
-        for path, content, field in UNFIT:
-            answer = caller.ask("PUT", path, json=content)
-            assert_problem(answer, 422, "invalid_request")
-            assert field in answer.json()["field"]
-
-    def test_a_key_makes_it_a_command_like_others(self, caller: Caller) -> None:
-        def put(credits: int) -> Any:
-            return caller.http.put(
-                PRICE_PATH,
-                json={"credits": credits},
-                headers={"Authorization": f"Bearer {caller.key}", "Idempotency-Key": "k-1"},
-            )
-
-        assert put(5).status_code == 200
-        assert put(5).status_code == 200
-        assert_problem(put(6), 422, "idempotency_key_reused")
-
-    def test_each_needs_its_scope(self, caller: Caller, parts: Service) -> None:
-        with connect(parts.url, "tests") as connection:
-            _, reader = create_client(connection, "reader", ["read"])
-        delivery_id = caller.stripe(SESSION).json()["delivery_id"]
-        only_reading = Caller(caller.http, reader)
-        nobody = Caller(caller.http, "clk_nobody")
-        for path in ("/v1/webhooks", "/v1/prices", "/v1/links", "/v1/payments"):
-            only_reading.get(path)
-            assert nobody.ask("GET", path).status_code == 401
-        for method, path in (
-            ("GET", f"/v1/webhooks/{delivery_id}"),
-            ("POST", f"/v1/webhooks/{delivery_id}/replay"),
-            ("POST", f"/v1/webhooks/{delivery_id}/assign"),
-            ("PUT", PRICE_PATH),
-            ("PUT", "/v1/links/stripe/cus_1"),
-        ):
-            content = None if method == "GET" else {"credits": 1, "customer_id": "x"}
-            assert_problem(only_reading.ask(method, path, json=content), 403, "forbidden")
-
-    def test_an_unknown_payment_is_404(self, caller: Caller) -> None:
-        for payment_id in ("pay_none", "pay_" + "0" * 26, "%00"):
-            answer = caller.ask("GET", f"/v1/payments/{payment_id}")
-            assert answer.status_code in (404, 422)
-
-    def test_a_filter_that_does_not_fit_is_422(self, caller: Caller) -> None:
-        for query in (
-            "status=lost",
-            "provider=cash",
-            "limit=0",
-            "since=today",
-            "cursor=x",
-            "page=2",
-        ):
-            answer = caller.ask("GET", f"/v1/payments?{query}")
-            assert_problem(answer, 422, "invalid_request")

@@ -4,135 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import timedelta
-from itertools import count
-from random import Random
-from threading import Event, Thread
-from time import monotonic, sleep
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from psycopg.rows import dict_row
 
 from creditledger.consumers.runner import FAULTS_MAX, Runner
-from creditledger.consumers.worker import consume, step, work
+from creditledger.consumers.worker import step
 from creditledger.domain import ids
-from creditledger.domain.account import CreditAccount
 from creditledger.domain.amounts import Credits
-from creditledger.domain.commands import Command, ReinstateGrant, RevokeGrant
-from creditledger.domain.events import Balance
-from creditledger.domain.payment import Payment
 from creditledger.domain.provider_commands import (
     AssignPurchase,
     LinkCustomer,
     PurchaseLine,
     SetPrice,
 )
-from creditledger.domain.receipt import Batch, Outcome, Receipt, Wish
+from creditledger.domain.receipt import Batch, Outcome, Wish
 from creditledger.domain.store import Unavailable
 from creditledger.infra import deliveries
-from creditledger.infra.delivery import Delivery, read_delivery
 from creditledger.infra.group_commit import Overloaded
-from creditledger.infra.postgres_stream import PostgresStream
-from creditledger.infra.read_side import verify_ledger
-from creditledger.infra.settings import Settings
-from creditledger.infra.wiring import Service, machine_clock, service
+from creditledger.infra.wiring import Service, machine_clock
 from provider_bodies import (
-    BODIES,
     PLOVER,
-    POLAR_PACK,
     PRICES,
     STRIPE_PACK,
     TERN,
-    body,
     changed,
     event,
 )
-
-SESSION = "stripe.checkout.session.completed.payment_paid"
-INTENT = "stripe.payment_intent.succeeded.pack"
-PARTIAL_CHARGE = "stripe.charge.refunded.partial"
-FULL_CHARGE = "stripe.charge.refunded.full"
-REFUND = "stripe.refund.created.partial"
-REFUND_AGAIN = "stripe.refund.updated.reference_available"
-ORDER = "polar.order.paid.purchase"
-
-
-class Desk:
-    """Where deliveries come in and are worked off, one after another."""
-
-    def __init__(self, parts: Service, **options: Any) -> None:
-        self.parts = parts
-        self.stream = PostgresStream(parts.url, parts.pool)
-        self.runner = Runner(
-            parts.writer, **{"now": machine_clock, "stripe_livemode": False, **options}
-        )
-        self._numbers = count()
-
-    def wish(self, *commands: Command) -> None:
-        """What people enter."""
-        for command in commands:
-            wish = Wish(command=command, actor="client:test", client_id="test", key=None)
-            outcome = self.parts.writer.submit(wish).result(10)
-            assert isinstance(outcome, Receipt), outcome
-            assert outcome.outcome == "accepted"
-
-    def put(self, content: bytes | str) -> Delivery:
-        """A body (or one of the made ones by its name) as the webhook's route keeps it."""
-        raw = body(content) if isinstance(content, str) else content
-        polar = b'"api_version": "2026-10"' in raw
-        headers = {"webhook-id": f"msg_{next(self._numbers)}"} if polar else {}
-        delivery = read_delivery("polar" if polar else "stripe", raw, headers, machine_clock())
-        self.stream.put(delivery)
-        return delivery
-
-    def work_off(self) -> None:
-        """Try everything until nothing is due."""
-        while step(self.stream, self.runner) or deliveries.free(self.parts.pool):
-            pass
-
-    def tell(self, *contents: bytes | str) -> None:
-        """Deliver and work off, one by one."""
-        for content in contents:
-            self.put(content)
-            self.work_off()
-
-    def balance(self, customer_id: str = TERN) -> Balance:
-        """What a customer has, from the log."""
-        account = CreditAccount(ids.account_id(customer_id, "credits"))
-        stream = self.parts.store.load([account.id]).get(account.id)
-        for told in () if stream is None else stream.events:
-            account.apply(told)
-        return account.balance()
-
-    def available(self, customer_id: str = TERN) -> int:
-        return self.balance(customer_id).available
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All deliveries, in the order in which they came."""
-        with self.parts.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            return cursor.execute("SELECT * FROM webhook_deliveries ORDER BY sequence").fetchall()
-
-    def statuses(self) -> list[tuple[str, str | None]]:
-        return [(row["status"], row["reason"]) for row in self.rows()]
+from webhook_desk import (
+    FULL_CHARGE,
+    INTENT,
+    ORDER,
+    PARTIAL_CHARGE,
+    REFUND,
+    REFUND_AGAIN,
+    SESSION,
+    Desk,
+    open_desk,
+    without_owner,
+)
 
 
 @pytest.fixture
-def parts(database_url: str) -> Iterator[Service]:
-    with service(Settings(), database_url) as parts:
-        yield parts
-
-
-@pytest.fixture
-def desk(parts: Service) -> Iterator[Desk]:
+def desk(database_url: str) -> Iterator[Desk]:
     """A desk at which no price is known."""
-    desk = Desk(parts)
-    yield desk
-    desk.stream.close()
+    with open_desk(database_url) as desk:
+        yield desk
 
 
 @pytest.fixture
@@ -140,12 +57,6 @@ def priced(desk: Desk) -> Desk:
     """A desk at which all prices are known."""
     desk.wish(*PRICES)
     return desk
-
-
-def without_owner(name: str, **fields: Any) -> bytes:
-    """A session that names no owner."""
-    metadata = {"price_id": STRIPE_PACK, "quantity": "2"}
-    return changed(name, metadata=metadata, client_reference_id=None, **fields)
 
 
 class TestTheMainStory:
@@ -198,6 +109,12 @@ class TestTheMainStory:
             ("ignored", "nothing_to_book"),
         ]
         assert priced.available() == 0
+
+    def test_a_strange_value_is_told_as_far_as_it_can_be_kept(self, priced: Desk) -> None:
+        priced.tell(changed(SESSION, {"api_version": "\0" + "x" * 5000}))
+        [row] = priced.rows()
+        assert row["reason"] == "unsupported_version"
+        assert row["detail"].startswith("api_version \ufffdxxx")
 
     def test_what_comes_later_is_parked_and_waits_for_nothing(self, priced: Desk) -> None:
         priced.tell(
@@ -295,19 +212,19 @@ class TestParking:
         desk.wish(SetPrice(provider="stripe", price_id="price_other", credits=Credits(1)))
         assert deliveries.free(desk.parts.pool) == 0
 
-    def test_lines_that_the_api_tells_are_granted(self, parts: Service) -> None:
+    def test_lines_that_the_api_tells_are_granted(self, priced: Desk) -> None:
         asked = []
 
         def line_items(session_id: str) -> Sequence[PurchaseLine]:
             asked.append(session_id)
             return [PurchaseLine(price_id=STRIPE_PACK, quantity=3, amount=2100)]
 
-        desk = Desk(parts, line_items=line_items)
-        desk.wish(*PRICES)
-        desk.tell(changed(SESSION, metadata={}))
+        priced.runner = Runner(
+            priced.parts.writer, now=machine_clock, stripe_livemode=False, line_items=line_items
+        )
+        priced.tell(changed(SESSION, metadata={}))
         assert asked == [event(SESSION)["data"]["object"]["id"]]
-        assert desk.available() == 900
-        desk.stream.close()
+        assert priced.available() == 900
 
     def test_lines_that_nobody_tells_are_parked(self, priced: Desk) -> None:
         priced.tell(changed(SESSION, metadata={}))
@@ -391,135 +308,3 @@ class TestFaults:
             connection.execute(
                 "UPDATE webhook_deliveries SET status = 'received', due_at = now(), faults = 0"
             )
-
-
-def test_old_deliveries_are_deleted_once_they_are_settled(priced: Desk) -> None:
-    priced.tell(SESSION, "stripe.checkout.session.expired.abandoned", "polar.product.created.plan")
-    assert deliveries.clean(priced.parts.pool, timedelta(days=1)) == 0
-    assert deliveries.clean(priced.parts.pool, timedelta(0)) == 2
-    assert priced.statuses() == [("parked", "unsupported_type")]
-
-
-def test_the_books_prove_right_whatever_was_told_and_done_by_hand(desk: Desk) -> None:
-    told = [path.stem for path in sorted(BODIES.glob("*.json"))]
-    Random(7).shuffle(told)
-    desk.tell(*told[::2])
-    desk.wish(*PRICES)
-    desk.tell(*told[1::2])
-    payment = Payment(ids.payment_stream("stripe", "pi_62uGsz8BpL0m4DAoljSXKwQW"))
-    for recorded in desk.parts.store.load([payment.id])[payment.id].events:
-        payment.apply(recorded)
-    [grant] = payment.grants
-    refund = changed(
-        REFUND, {"id": "evt_of_plover"}, payment_intent=payment.provider_id, amount=1300
-    )
-    desk.wish(RevokeGrant(grant_id=grant.grant_id, amount=Credits(300)))
-    desk.tell(refund)
-    desk.wish(ReinstateGrant(grant_id=grant.grant_id, amount=Credits(500)))
-    assert desk.available(PLOVER) == 1500
-    report = verify_ledger(desk.parts.url, at=machine_clock())
-    assert report.clean, report.differences
-
-
-def test_workers_book_what_comes_and_stop_when_they_are_told(parts: Service) -> None:
-    desk = Desk(parts)
-    stop = Event()
-    worker = Thread(target=consume, args=(parts, stop))
-    worker.start()
-    try:
-        for name in (FULL_CHARGE, SESSION, INTENT, ORDER):
-            desk.put(name)
-        desk.wish(PRICES[0])
-        eventually(lambda: [s for s, _ in desk.statuses()] == ["done"] * 4)
-    finally:
-        stop.set()
-        worker.join(10)
-        desk.stream.close()
-    assert not worker.is_alive()
-    assert desk.available() == 600
-
-
-def test_a_worker_goes_on_after_the_database_was_away(parts: Service) -> None:
-    desk = Desk(parts)
-    desk.wish(*PRICES)
-    stop = Event()
-    worker = Thread(
-        target=work,
-        args=(desk.stream, desk.runner, parts.pool),
-        kwargs={"retention": timedelta(days=90), "stop": stop},
-    )
-    worker.start()
-    try:
-        desk.put(SESSION)
-        eventually(lambda: desk.available() == 600)
-        with parts.pool.connection() as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'creditledger webhooks'"
-            )
-        desk.put(FULL_CHARGE)
-        eventually(lambda: desk.available() == 0)
-    finally:
-        stop.set()
-        worker.join(10)
-        desk.stream.close()
-
-
-def eventually(holds: Any, seconds: float = 20) -> None:
-    deadline = monotonic() + seconds
-    while not holds():
-        assert monotonic() < deadline, "it did not come to that"
-        sleep(0.05)
-
-
-#: What two providers told of two purchases, and how each ended: Stripe's with a quarter refunded,
-#: Polar's with a third.
-NEWS = (
-    SESSION,
-    INTENT,
-    PARTIAL_CHARGE,
-    REFUND,
-    REFUND_AGAIN,
-    "stripe.customer.created.linked",
-    ORDER,
-    "polar.order.refunded.partial",
-    "polar.refund.created.partial_succeeded",
-    "polar.customer.created.with_external_id",
-)
-STORIES = count()
-
-
-def as_of_another_customer(name: str, number: int) -> bytes:
-    """A body in which every id is another one, so that each story stands for itself."""
-    raw = body(name)
-    for text in ("org_tern", "cus_ncpckeCHVGLA5q", "pi_8kIJbT1rN7biotKnxdcLFdQT"):
-        raw = raw.replace(text.encode(), f"{text}{number}".encode())
-    for text in ("3906d812", "906e66f9", "evt_", "re_3rd"):
-        raw = raw.replace(text.encode(), f"{text}{number}".encode())
-    return raw
-
-
-@given(
-    news=st.lists(st.sampled_from(NEWS), max_size=3).flatmap(
-        lambda again: st.permutations([*NEWS, *again])
-    ),
-    priced_after=st.integers(0, len(NEWS)),
-)
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_order_and_repetition_do_not_matter(desk: Desk, news: list[str], priced_after: int) -> None:
-    number = next(STORIES)
-    price_id = f"{STRIPE_PACK}{number}"
-    for place, name in enumerate([*news, ""]):
-        if place == priced_after:
-            desk.wish(
-                SetPrice(provider="stripe", price_id=price_id, credits=Credits(300)),
-                replace(PRICES[2], price_id=POLAR_PACK),
-            )
-        if name:
-            content = as_of_another_customer(name, number)
-            desk.put(content.replace(STRIPE_PACK.encode(), price_id.encode()))
-        desk.work_off()
-    assert desk.balance(f"{TERN}{number}") == Balance(450 + 400, 0, 0, 0, 0)
-    assert {status for status, _ in desk.statuses()} == {"done"}

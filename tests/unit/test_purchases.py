@@ -248,9 +248,22 @@ class TestLinks:
         answer = story.tell(link(as_of=NOW + timedelta(days=1)))
         assert answer["customer_id"] == "ws_by_hand"
 
-    def test_the_same_word_again_writes_nothing(self) -> None:
-        story = Story(link(), link())
+    @pytest.mark.parametrize("origin", ["customer", "hand"])
+    def test_the_same_word_again_writes_nothing(self, origin: str) -> None:
+        said = link(origin=origin, as_of=None if origin == "hand" else PAID_AT)
+        story = Story(said)
+        story.now += timedelta(days=1)
+        story.tell(said)
         assert len(story.events(CustomerLinked)) == 1
+
+    def test_a_person_opens_a_closed_link_again(self) -> None:
+        by_hand = link(origin="hand", as_of=None)
+        close = CloseLink(
+            provider="stripe", provider_customer_id=STRIPE_CUSTOMER, customer_id=None, closed_at=NOW
+        )
+        story = Story(by_hand, close)
+        assert story.tell(link())["closed"] is True
+        assert story.tell(by_hand)["closed"] is False
 
     def test_a_closed_link_still_says_whose_old_payments_are(self) -> None:
         close = CloseLink(

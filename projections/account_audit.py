@@ -89,7 +89,7 @@ class AccountAudit:
         self._sound = witness.expect("balance after it", self.account.balance(), event.after)
 
     def close(self, at: datetime) -> None:
-        """Apply what is due by `at`, and hold the two folds and the identities against each other."""
+        """Apply what is due by `at`, and hold both folds and the identities against each other."""
         if self.seen is None:
             self.seen = self.account.copy()
         if not self._sound:

@@ -36,6 +36,12 @@ _LOCK: Final = """
     SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '/rebuild/' || %s, 0))
 """
 
+# The storage options of a table, such as its fillfactor.
+_OPTIONS: Final = """
+    SELECT option_name, option_value
+    FROM pg_class, pg_options_to_table(reloptions) WHERE oid = %s::regclass
+"""
+
 
 class RebuildRefused(Exception):
     """A rebuild cannot begin; nothing was changed."""
@@ -51,16 +57,14 @@ def rebuild(projection: Projection, connect: Connect, log: Log, progress: Progre
         # The rows need not outlive a crash before the swap, whose own commit waits for the disk.
         connection.execute("SET synchronous_commit = off")
         connection.execute("SET plan_cache_mode = force_custom_plan")
-        position = _catch_up(connection, projection, log, 0, progress)
-        for table in projection.tables:
-            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(side, table)))
-        while True:
-            position = _catch_up(connection, projection, log, position, progress)
-            try:
-                return _swap(connection, projection, log, position, home=home, side=side)
-            except LockNotAvailable:
-                # A long query is being answered from the old tables: those behind it must not wait.
-                time.sleep(_SWAP_RETRY_SECONDS)
+        building = _Building(connection, projection, log, home, side)
+        building.catch_up(progress)
+        building.analyze()
+        while not building.swap():
+            # A query is being answered from the old tables; those behind it must not wait for us.
+            time.sleep(_SWAP_RETRY_SECONDS)
+            building.catch_up(progress)
+    return building.position
 
 
 @contextmanager
@@ -79,11 +83,7 @@ def _side_schema(connection: Connection[Any], projection: Projection) -> Iterato
     connection.execute(drop)
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(side)))
     for table in projection.tables:
-        connection.execute(
-            sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(
-                sql.Identifier(side, table), sql.Identifier(home, table)
-            )
-        )
+        _create_copy(connection, table, home=home, side=side)
     path = sql.Identifier(side).as_string(connection) + ", " + search_path
     connection.execute("SELECT set_config('search_path', %s, false)", (path,))
     try:
@@ -93,47 +93,81 @@ def _side_schema(connection: Connection[Any], projection: Projection) -> Iterato
             connection.execute(drop)
 
 
-def _catch_up(
-    connection: Connection[Any],
-    projection: Projection,
-    log: Log,
-    position: int,
-    progress: Progress,
-) -> int:
-    while True:
-        position = advance(connection, projection, log, _go_on, after=position)
-        newest = max(position, log.head())
-        progress(position, newest)
-        if newest - position < _NEARLY:
-            return position
+def _create_copy(connection: Connection[Any], table: str, *, home: str, side: str) -> None:
+    """An empty table in every way like the live one; LIKE leaves its options out."""
+    old, new = sql.Identifier(home, table), sql.Identifier(side, table)
+    create = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(new, old)
+    connection.execute(create)
+    options = connection.execute(_OPTIONS, (old.as_string(connection),)).fetchall()
+    for name, value in options:
+        change = sql.SQL("ALTER TABLE {} SET ({} = {})")
+        connection.execute(change.format(new, sql.Identifier(name), sql.Literal(value)))
+
+
+class _Building:
+    """The new tables, from their first event to their place."""
+
+    def __init__(
+        self, connection: Connection[Any], projection: Projection, log: Log, home: str, side: str
+    ) -> None:
+        self.position = 0
+        self._connection = connection
+        self._projection = projection
+        self._log = log
+        self._home = home
+        self._side = side
+        self._locked_in_order = list(projection.tables)
+
+    def catch_up(self, progress: Progress) -> None:
+        """Handle the log up to nearly its end."""
+        while True:
+            self._advance()
+            newest = max(self.position, self._log.head())
+            progress(self.position, newest)
+            if newest - self.position < _NEARLY:
+                return
+
+    def analyze(self) -> None:
+        """Let the planner know the new tables before they are read."""
+        for table in self._projection.tables:
+            name = sql.Identifier(self._side, table)
+            self._connection.execute(sql.SQL("ANALYZE {}").format(name))
+
+    def swap(self) -> bool:
+        """Put the new tables in the place of the old ones; False where these are being read."""
+        position = self.position
+        try:
+            with self._connection.transaction():
+                self._connection.execute("SET LOCAL synchronous_commit = on")
+                self._connection.execute(_SWAP_LOCK)
+                live = checkpoints.lock(self._connection, self._projection.name)
+                while self.position < live:
+                    self._advance()
+                self._replace_tables()
+                checkpoints.replace(self._connection, self._projection, self.position)
+        except LockNotAvailable:
+            self.position = position
+            # Readers may take the tables in another order, and would wait for us as we for them.
+            self._locked_in_order.reverse()
+            return False
+        return True
+
+    def _advance(self) -> None:
+        # Nobody else moves the new tables, so there is no checkpoint to claim until the swap.
+        self.position = advance(
+            self._connection, self._projection, self._log, _go_on, after=self.position
+        )
+
+    def _replace_tables(self) -> None:
+        for table in self._locked_in_order:
+            lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE")
+            self._connection.execute(lock.format(sql.Identifier(self._home, table)))
+        home = sql.Identifier(self._home)
+        for table in self._projection.tables:
+            old, new = sql.Identifier(self._home, table), sql.Identifier(self._side, table)
+            self._connection.execute(sql.SQL("DROP TABLE {}").format(old))
+            self._connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(new, home))
 
 
 def _go_on(cursor: Cursor[Any], after: int, to: int) -> bool:
-    """Until the swap, nobody else moves the new tables, so there is no checkpoint to move."""
     return True
-
-
-def _swap(
-    connection: Connection[Any],
-    projection: Projection,
-    log: Log,
-    position: int,
-    *,
-    home: str,
-    side: str,
-) -> int:
-    """Put the new tables in the place of the old ones, not behind them."""
-    with connection.transaction():
-        connection.execute(_SWAP_LOCK)
-        connection.execute("SET LOCAL synchronous_commit = on")
-        live = checkpoints.lock(connection, projection.name)
-        while position < live:
-            position = advance(connection, projection, log, _go_on, after=position)
-        for table in projection.tables:
-            old, new = sql.Identifier(home, table), sql.Identifier(side, table)
-            connection.execute(sql.SQL("DROP TABLE {}").format(old))
-            connection.execute(
-                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(new, sql.Identifier(home))
-            )
-        checkpoints.replace(connection, projection, position)
-    return position

@@ -66,7 +66,7 @@ class ReceiptsAudit:
         self._named: dict[EventRef, tuple[Witness, type[Event], Any, int]] = {}
 
     def run(self) -> None:
-        """Hold every receipt against the events that name it, and every cause against its receipt."""
+        """Hold every receipt against the events that name it, and every cause against its own."""
         causes = self._stream("causes", _CAUSES, {"nobody": _NOBODY})
         cause = next(causes, None)
         for receipt in self._stream("receipts", _RECEIPTS, {}):

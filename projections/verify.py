@@ -1,4 +1,4 @@
-"""Proves the ledger: the log by itself, receipts against it, and every read model at its checkpoint.
+"""Proves the ledger: the log, receipts against it, and every read model at its checkpoint.
 
 All of it on one snapshot, so it may run while the service does.
 """

@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 PROBLEMS: Final[Mapping[str, Kind]] = {
     "idempotency_key_missing": Kind(400, "An Idempotency-Key header is needed"),
     "malformed_request": Kind(400, "The request cannot be read"),
-    "unauthenticated": Kind(401, "A valid API key is needed"),
+    "unauthenticated": Kind(401, "A valid API key or signature is needed"),
     "insufficient_credits": Kind(402, "Not enough credits"),
     "forbidden": Kind(403, "The API key may not do this"),
     "not_found": Kind(404, "There is nothing here"),

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from psycopg import AsyncConnection
-from rich.console import Console
-from rich.table import Table
 
+from creditledger.api.cli_database import ask
+from creditledger.api.cli_tables import print_table
 from creditledger.infra import deliveries
-from creditledger.infra.database import conninfo
 from creditledger.infra.delivery import DeliveryStatus
-from creditledger.infra.settings import load_settings
-from creditledger.infra.wiring import database, require_migrated
-
-T = TypeVar("T")
 
 webhooks_app = typer.Typer(help="Deliveries of the payment providers.", no_args_is_help=True)
-
-_DELIVERY_ID_LENGTH = len("whd_") + 26
 
 _DeliveryId = Annotated[
     str, typer.Argument(help="the delivery's id (whd_…), as `webhooks list` shows it")
@@ -39,31 +31,27 @@ def list_webhooks(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="how many, newest first")] = 50,
 ) -> None:
     """List deliveries, newest first."""
-    page = _ask(
+    page = ask(
         lambda c: deliveries.deliveries(
             c, limit=limit, status=status, reason=reason, provider=provider
         )
     )
-    table = Table(box=None, pad_edge=False)
-    table.add_column("delivery", min_width=_DELIVERY_ID_LENGTH)
-    for title in ("received", "type", "status", "reason", "waits for"):
-        table.add_column(title, overflow="fold")
-    for row in page["webhooks"]:
-        table.add_row(
-            row["delivery_id"],
-            row["received_at"],
-            row["type"] or "",
-            row["status"],
-            row["reason"] or "",
-            row["waits_for"] or "",
-        )
-    Console(soft_wrap=True).print(table)
+    print_table(
+        ("delivery", "received", "type", "status", "reason", "waits for"),
+        (
+            (
+                *(row["delivery_id"], row["received_at"], row["type"] or ""),
+                *(row["status"], row["reason"] or "", row["waits_for"] or ""),
+            )
+            for row in page["webhooks"]
+        ),
+    )
 
 
 @webhooks_app.command("show")
 def show_webhook(delivery_id: _DeliveryId) -> None:
     """Print one delivery with its headers and its body, as JSON."""
-    found = _ask(lambda c: deliveries.delivery(c, delivery_id))
+    found = ask(lambda c: deliveries.delivery(c, delivery_id))
     if found is None:
         sys.exit(f"creditledger: there is no delivery {delivery_id}")
     print(json.dumps({**found, "body": json.loads(found["body"])}, indent=2, ensure_ascii=False))
@@ -79,7 +67,7 @@ def replay_webhooks(
     """Have deliveries tried again: these, or all that wait for a reason."""
     if (reason is None) == (not delivery_ids):
         raise typer.BadParameter("name deliveries, or a reason")
-    replayed = _ask(partial(_replay, delivery_ids=delivery_ids or [], reason=reason))
+    replayed = ask(partial(_replay, delivery_ids=delivery_ids or [], reason=reason))
     print(f"Deliveries that will be tried again: {replayed}", file=sys.stderr)
 
 
@@ -92,14 +80,3 @@ async def _replay(
         if not await deliveries.replay(connection, delivery_id):
             sys.exit(f"creditledger: there is no delivery {delivery_id}")
     return len(delivery_ids)
-
-
-def _ask(question: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-    async def asked(url: str) -> T:
-        address = conninfo(url, "creditledger command")
-        async with await AsyncConnection.connect(address, autocommit=True) as connection:
-            return await question(connection)
-
-    with database(load_settings()) as url:
-        require_migrated(url)
-        return asyncio.run(asked(url))

@@ -32,6 +32,10 @@ TIME: Final = Context("system:time", "time", "time")
 SNAPSHOT_INTERVAL: Final = 1_000
 
 
+class WrongStream(Exception):
+    """A stream is another kind's: an id was made up that leads there."""
+
+
 class Books:
     """Aggregates by their streams, loaded as needed; `record` is the only way to change them."""
 
@@ -66,14 +70,20 @@ class Books:
         return self._now if last is None or last <= self._now else last
 
     def get(self, kind: type[A], stream: UUID) -> A:
-        """The aggregate of a stream; a new one where nothing is stored."""
+        """The aggregate of a stream; a new one where nothing is stored.
+
+        Raises WrongStream where the stream is another kind's.
+        """
         aggregate = self._kept.get(stream)
         if aggregate is None:
             aggregate = self._load(kind, stream)
         else:
             self._kept.move_to_end(stream)
         if not isinstance(aggregate, kind):
-            raise TypeError(f"the stream {stream} is no {kind.__name__}")
+            if aggregate.version:
+                raise WrongStream(f"the stream {stream} is no {kind.__name__}")
+            # Nothing stands there yet: somebody asked for it by an id that he made up.
+            aggregate = self._kept[stream] = kind(stream)
         self.touched.add(stream)
         self._versions.setdefault(stream, aggregate.version)
         if self._trial is not None and stream not in self._trial:
@@ -93,7 +103,10 @@ class Books:
         """The account that an id points into, or None where there is none."""
         if ref is None:
             return None
-        account = self.get(CreditAccount, ref.stream)
+        try:
+            account = self.get(CreditAccount, ref.stream)
+        except WrongStream:
+            return None
         if account.version < ref.version:
             return None
         if self.subject is None:
@@ -225,7 +238,9 @@ _EMPTY: Final = Stream(None, ())
 
 
 def rebuild(kind: type[A], stream: UUID, stored: Stream) -> Aggregate:
-    """The aggregate that follows from what is stored of its stream."""
+    """The aggregate that follows from what is stored of its stream; raises WrongStream."""
+    if stored.events and not isinstance(stored.events[0], kind.EVENTS):
+        raise WrongStream(f"the stream {stream} is no {kind.__name__}")
     aggregate: Aggregate | None = None
     if stored.snapshot is not None:
         aggregate = snapshots.restore(stored.snapshot)

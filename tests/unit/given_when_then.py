@@ -207,6 +207,7 @@ class Story:
             self._happen(sketch)
         self.ledger = self.new_ledger()
         self._keys = 0
+        self._answers: dict[str, Mapping[str, Any]] = {}
 
     def new_ledger(self) -> Ledger:
         """Another ledger on the same store, as after a restart."""
@@ -223,7 +224,12 @@ class Story:
             outcome = self._send(self._wish(command))
             assert isinstance(outcome, Receipt), outcome
             assert outcome.outcome == "accepted", outcome.answer
+            self._answers[command.NAME] = outcome.answer
         return self
+
+    def answer_of(self, name: str) -> Mapping[str, Any]:
+        """What the latest of these commands was told in `after`."""
+        return self._answers[name]
 
     def when(self, command: c.Command) -> Self:
         """Wish something."""

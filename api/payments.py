@@ -13,6 +13,7 @@ from creditledger.api.entering import ProviderId, json_response
 from creditledger.api.openapi import problems
 from creditledger.api.pages import Page
 from creditledger.api.problems import Problem
+from creditledger.api.reading import StrictRoute
 from creditledger.api.values import CustomerId, IdText, QueryTime
 from creditledger.domain.payment import PaymentStatus
 from creditledger.domain.provider_commands import Provider, RefundStatus
@@ -92,7 +93,10 @@ class PaymentPage(Told):
 def payments(service: Service) -> APIRouter:
     """The routes of payments."""
     router = APIRouter(
-        prefix="/v1/payments", tags=["Payments"], dependencies=[Depends(needs("read"))]
+        prefix="/v1/payments",
+        tags=["Payments"],
+        route_class=StrictRoute,
+        dependencies=[Depends(needs("read"))],
     )
 
     @router.get("", summary="Payments", operation_id="payments", response_model=PaymentPage)

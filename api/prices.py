@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from creditledger.api.answers import Moment, Told
 from creditledger.api.auth import needs
 from creditledger.api.desk import Desk
 from creditledger.api.entering import (
     ENTERED,
+    LABEL_LENGTH_MAX,
     Label,
     OptionalKey,
     ProviderId,
@@ -23,12 +26,39 @@ from creditledger.api.entering import (
 from creditledger.api.openapi import problems
 from creditledger.api.pages import Page
 from creditledger.api.reading import StrictRoute
-from creditledger.api.values import AmountOrZero, Asset, ExpiresAfterDays
-from creditledger.domain.amounts import Credits
+from creditledger.api.values import PRINTABLE, AmountOrZero, Asset, ExpiresAfterDays
+from creditledger.domain.amounts import CREDITS_MAX, Credits
 from creditledger.domain.provider_commands import PriceKind, Provider, SetPrice
 from creditledger.infra.clients import Caller
 from creditledger.infra.wiring import Service
 from creditledger.projections import prices as read_model
+
+
+def _version(value: object) -> str | int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= CREDITS_MAX:
+        return value
+    if isinstance(value, str) and re.fullmatch(_VERSION_TEXT, value):
+        return value
+    raise PydanticCustomError(
+        "version", "should be a whole number, or a text of 1 to 255 printable characters"
+    )
+
+
+_VERSION_TEXT: Final = PRINTABLE.replace("*$", f"{{1,{LABEL_LENGTH_MAX}}}$")
+
+#: What a plan's version is called, in numbers or in words.
+Version = Annotated[
+    str | int,
+    PlainValidator(_version),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": CREDITS_MAX},
+                {"type": "string", "pattern": _VERSION_TEXT},
+            ]
+        }
+    ),
+]
 
 
 class PriceBody(BaseModel):
@@ -48,7 +78,7 @@ class PriceBody(BaseModel):
         "period for recurring ones",
     )
     plan_family: Label | None = None
-    version: Label | AmountOrZero | None = None
+    version: Version | None = None
 
 
 class PriceAnswer(Told):

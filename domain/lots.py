@@ -97,6 +97,15 @@ class Lot:
             self.number,
         ).changed(remaining=self.remaining, held=self.held)
 
+    def cost_of(self, amount: int) -> Money | None:
+        """What the next credits that leave the lot cost, so that all parts add up to the whole."""
+        whole = self.cost_basis
+        if whole is None:
+            return None
+        gone = self.granted - self.remaining - self.held
+        upto, before = whole.share(gone + amount, self.granted), whole.share(gone, self.granted)
+        return Money(upto.amount - before.amount, whole.currency)
+
     def terms(self) -> LotTerms:
         """What the lot is, whatever is left of it."""
         return LotTerms(

@@ -46,7 +46,7 @@ def transfer_credits(command: TransferCredits, books: Books) -> dict[str, Any]:
             priority=lot.priority,
             effective_at=now,
             expires_at=lot.expires_at,
-            cost_basis=lot.cost_basis.share(amount, lot.granted) if lot.cost_basis else None,
+            cost_basis=lot.cost_of(amount),
             payment_id=lot.payment_id,
             origin_grant_id=lot.grant_id,
             transfer_id=deduction_id,

@@ -178,10 +178,16 @@ async def refused(
 
 
 async def _catch_up(service: Service, name: str, position: int | None) -> None:
-    """Wait until the read model shows this position. Raises Problem where that takes too long."""
-    if position is None or await checkpoints.reached(
-        service.reads.connection, name, position, timeout_seconds=_CATCH_UP_SECONDS
-    ):
+    """Wait until the read model shows this position.
+
+    Raises Problem where that takes too long, or the log has no such position to wait for.
+    """
+    if position is None or await _reached(service, name, position, 0.0):
+        return
+    head = await asyncio.to_thread(service.log.head)
+    if position > head:
+        raise invalid("after_position", f"is {position}, and the log ends at {head}")
+    if await _reached(service, name, position, _CATCH_UP_SECONDS):
         return
     raise Problem(
         "read_model_behind",
@@ -190,6 +196,11 @@ async def _catch_up(service: Service, name: str, position: int | None) -> None:
         {"Retry-After": str(RETRY_AFTER_SECONDS)},
         position=position,
     )
+
+
+async def _reached(service: Service, name: str, position: int, seconds: float) -> bool:
+    connect = service.reads.connection
+    return await checkpoints.reached(connect, name, position, timeout_seconds=seconds)
 
 
 async def _from_events(

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
@@ -54,7 +55,12 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
         }
         return _json(200, body)
 
-    @router.get("/metrics", summary="Figures for Prometheus", operation_id="metrics")
+    @router.get(
+        "/metrics",
+        summary="Figures for Prometheus",
+        operation_id="metrics",
+        response_class=PlainTextResponse,
+    )
     async def figures() -> Response:
         """Commands, commits, latencies and lag, in Prometheus' text format."""
         try:

@@ -53,11 +53,12 @@ TIME_MAX: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 #: Characters that nobody sees, or that change how others are shown: two ids that look the same
 #: are the same. Surrogates are halves of characters; U+FFFD stands for what could not be read.
+_SURROGATES: Final = r"\ud800-\udfff"
 PRINTABLE: Final = (
     r"^[^\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    r"\ud800-\udfff\ufeff\ufff9-\uffff]*$"
+    rf"{_SURROGATES}\ufeff\ufff9-\uffff]*$"
 )
-NO_NUL: Final = r"^[^\u0000\ud800-\udfff]*$"
+NO_NUL: Final = rf"^[^\u0000{_SURROGATES}]*$"
 
 #: A slash within a segment of the path, as `api/paths.py` marks it.
 SLASH: Final = "\udc2f"
@@ -109,7 +110,8 @@ class Text:
             "type": "string",
             "minLength": self.length_min,
             "maxLength": self.length_max,
-            "pattern": self.pattern,
+            # A text of JSON cannot hold surrogates, and few readers of patterns know them.
+            "pattern": self.pattern.replace(_SURROGATES, ""),
         }
 
 
@@ -259,11 +261,15 @@ MetadataField = Annotated[
             "propertyNames": {
                 "minLength": 1,
                 "maxLength": METADATA_KEY_LENGTH_MAX,
-                "pattern": NO_NUL,
+                "pattern": r"^[^\u0000]*$",
             },
             "additionalProperties": {
                 "anyOf": [
-                    {"type": "string", "maxLength": METADATA_TEXT_LENGTH_MAX, "pattern": NO_NUL},
+                    {
+                        "type": "string",
+                        "maxLength": METADATA_TEXT_LENGTH_MAX,
+                        "pattern": r"^[^\u0000]*$",
+                    },
                     {"type": "number", "minimum": -CREDITS_MAX, "maximum": CREDITS_MAX},
                     {"type": "boolean"},
                     {"type": "null"},

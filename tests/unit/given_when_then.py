@@ -139,6 +139,13 @@ def granted(amount: int, *, source: str = "top_up", **more: Any) -> Sketch:
 _NAMES = {"starts": "effective_at", "ends": "expires_at", "payment": "payment_id"}
 
 
+def terms(grant_id: str, amount: int, ends: datetime | None = None, **more: Any) -> e.LotTerms:
+    """The lot of a grant of the examples, as an event says it that opens it again."""
+    facts: dict[str, Any] = {"source": "top_up", "priority": 30, "effective_at": START}
+    facts |= {"expires_at": ends, "cost_basis": None, "payment_id": None, "written_off": 0, **more}
+    return e.LotTerms(grant_id=grant_id, granted=Credits(amount), **facts)
+
+
 def held(amount: int, lots: Legs, *, ends: datetime) -> Sketch:
     return Sketch(e.Held, _plain({"amount": amount, "expires_at": ends, "lots": lots}))
 

@@ -20,6 +20,7 @@ from given_when_then import (
     START,
     TICK,
     Sketch,
+    ded,
     deduct,
     deducted,
     expired,
@@ -418,7 +419,7 @@ def test_a_later_expiry_does_not_bring_back_what_has_expired() -> None:
 def test_a_refund_goes_by_the_changed_expiry() -> None:
     """A lot that is empty remembers its new expiry."""
     story = given(granted(5, ends=NOW + DAY)).after(deduct(5), let_expire(grt(1), NEXT_YEAR))
-    story.at(NOW + 2 * DAY).when(refund("ded" + grt(2)[3:])).then_answer(lost=0)
+    story.at(NOW + 2 * DAY).when(refund(ded(2))).then_answer(lost=0)
     story.then_balance(available=5)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import pytest
 
 from creditledger.domain.amounts import CREDITS_MAX, Money
@@ -13,7 +11,6 @@ from creditledger.domain.errors import (
     RefundExceedsDeduction,
     TransferNotRefundable,
 )
-from creditledger.domain.events import LotTerms
 from creditledger.domain.policies import Policies
 from given_when_then import (
     BOB,
@@ -21,7 +18,6 @@ from given_when_then import (
     HOUR,
     NOW,
     PAYMENT,
-    START,
     TICK,
     Sketch,
     capture,
@@ -41,6 +37,7 @@ from given_when_then import (
     refund,
     refunded,
     revoke,
+    terms,
     transfer,
 )
 
@@ -48,19 +45,6 @@ ENDS = NOW + DAY
 #: Ten credits of each of two lots, the first to end tomorrow; fifteen are spent.
 SPENT = [granted(10, ends=ENDS), granted(10), deducted(15, {grt(1): 10, grt(2): 5})]
 DEDUCTION = ded(3)
-
-
-def terms(grant_id: str, granted_: int, ends: datetime | None = None, **more: object) -> LotTerms:
-    """A lot of the examples, as an event says it when it is open again."""
-    fields = {"source": "top_up", "priority": 30, "cost_basis": None, "payment_id": None}
-    fields |= {"written_off": 0, **more}
-    return LotTerms(
-        grant_id=grant_id,
-        granted=granted_,  # type: ignore[arg-type]
-        effective_at=START,
-        expires_at=ends,
-        **fields,  # type: ignore[arg-type]
-    )
 
 
 FIRST = terms(grt(1), 10, ENDS)

@@ -164,7 +164,7 @@ class Ledger:
         for receipt, _ in case.receipts:
             self._first.pop(receipt.id, None)
         case.events, case.receipts = [], []
-        case.told = [(told, 0) for told, _ in case.told]
+        case.told = [(told, None if number is None else 0) for told, number in case.told]
 
     def _close_batch(self, batch: Batch, case: Case, refusal: BatchRefused | None) -> None:
         answer: dict[str, Any] = {"results": [brief_of(told) for told, _ in case.told]}
@@ -192,6 +192,9 @@ class Ledger:
         if receipt_id is None:
             return None
         case.touched.add(receipt_id)
+        if item is not case.item and receipt_id == case.item.receipt_id:
+            # The batch itself will leave its receipt there.
+            return KeyReused(idempotency_key=item.key)
         first = self._first.get(receipt_id) or self._recent.get(receipt_id)
         if first is None:
             return None

@@ -1,4 +1,4 @@
-"""Proves what must always hold of one account, from its events alone (domain/README.md, 12)."""
+"""Proves what must always hold of one account, from its events alone (domain/README.md, 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading requests: bodies up to a limit, JSON that means one thing only, headers that come once."""
+"""Reading requests: bodies up to a limit, JSON that means one thing, headers that come once."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The main job, played against a running service as an outside client would: `make demo`.
 
 A pack is bought at Stripe and another at Polar (signed webhooks, as the providers send them), work
-is held for, done and paid for, one deduction is refunded, a trial runs out, and a part of the Stripe
-payment is refunded, which takes credits back. Then the customer's statement is printed; each line
-says which lots it touched. Every figure is checked: the exit code is 1 where one is wrong.
+is held for, done and paid for, one deduction is refunded, a trial runs out, and a part of the
+Stripe payment is refunded, which takes credits back. Then the customer's statement is printed; each
+line says which lots it touched. Every figure is checked: the exit code is 1 where one is wrong.
 
 Environment: CREDITLEDGER_URL, CREDITLEDGER_API_KEY (scopes commands, read, admin),
 CREDITLEDGER_STRIPE_WEBHOOK_SECRETS and CREDITLEDGER_POLAR_WEBHOOK_SECRETS as the service has them.

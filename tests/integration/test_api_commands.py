@@ -1,4 +1,4 @@
-"""Every command over HTTP: answers, repeats, refusals, reused keys, dry runs (domain/README.md, 9)."""
+"""Every command over HTTP: answers, repeats, refusals, reused keys, dry runs (rules, 9)."""
 
 from __future__ import annotations
 

@@ -229,8 +229,8 @@ def test_a_transfer_that_came_from_nowhere_is_found(
         ("UPDATE receipts SET position = 1", "up to its position"),
         ("UPDATE receipts SET position = 1000000", "a position in the log"),
         (
-            """UPDATE receipts SET answer = convert_to(
-                jsonb_set(convert_from(answer, 'UTF8')::jsonb, '{amount}', '9999')::text, 'UTF8')""",
+            """UPDATE receipts SET answer = convert_to(jsonb_set(
+                convert_from(answer, 'UTF8')::jsonb, '{amount}', '9999')::text, 'UTF8')""",
             "amount that was told",
         ),
         ("UPDATE receipts SET answer = 'nonsense'", "its answer can be read"),

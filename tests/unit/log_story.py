@@ -1,4 +1,4 @@
-"""Events and receipts for tests of the log: what they say does not matter, where they stand does."""
+"""Events and receipts for tests of the log: it matters where they stand, not what they say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fingerprints tell whether a key came back with the same command (domain/README.md, 9.2 and 9.4)."""
+"""Fingerprints tell whether a key came back with the same command (rules 9.2 and 9.4)."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_the_past_of_a_long_history_is_found_between_its_snapshots(
     store.save_snapshots([snapshot("ada", version) for version in range(1_000, last, 1_000)])
     began = perf_counter()
     past = log.state_at(ADA, moment(5_500))
-    assert perf_counter() - began < 0.25
+    assert perf_counter() - began < 1.0
     assert past.snapshot == snapshot("ada", 5_000)
     assert len(past.events) == 500
 

@@ -287,7 +287,7 @@ def test_an_account_of_100_000_events_is_loaded_in_the_time_of_its_latest(
     store.save_snapshots([snapshot("ada", 99_000)])
     began = perf_counter()
     loaded = store.load([ADA])[ADA]
-    assert perf_counter() - began < 0.25
+    assert perf_counter() - began < 1.0
     assert loaded.snapshot == snapshot("ada", 99_000)
     assert [event.originator_version for event in loaded.events] == list(range(99_001, 100_001))
 

@@ -204,8 +204,10 @@ class AccountAudit:
         witness.expect("revoked = from lots + debt + written off", t["revoked"], revoked)
         debt = balance.debt + t["debt_ended"]
         witness.expect("debt created = open + repaid + cancelled", t["debt_created"], debt)
-        overage = t["overage_used"] - t["overage_refunded"]
-        witness.expect("overage refunded past what was used", 0, min(0, overage))
+        overage = self.sums.overage(self.account.lots.as_of)
+        witness.expect("overage = used - refunded in the period", overage, balance.overage)
+        past = t["overage_refunded"] - t["overage_used"]
+        witness.expect("overage refunded past what was used", 0, max(0, past))
 
     def _witness(self, event: AccountEvent) -> Witness:
         key = ids.stream_key(event.originator_id)

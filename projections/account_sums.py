@@ -12,6 +12,7 @@ from datetime import datetime
 
 from creditledger.domain import events as e
 from creditledger.domain import ids
+from creditledger.domain.account import period_start
 from creditledger.domain.amounts import CREDITS_MAX
 from creditledger.domain.events import AccountEvent, LotAmount
 from creditledger.projections.findings import Witness
@@ -53,6 +54,9 @@ class AccountSums:
     #: How much of each deduction was refunded, by the lot that it went to; overage is "".
     refunds: dict[str, Counter[str]] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
+    #: When overage was used, or given back in its own period, since the period last changed.
+    overages: list[tuple[datetime, int]] = field(default_factory=list)
+    period: e.OveragePeriod = "month"
     total: int = 0
     held: int = 0
     debt: int = 0
@@ -83,12 +87,20 @@ class AccountSums:
                 lot = self.lots[event.grant_id]
                 witness.expect("previous expiry", lot.ends, event.previous)
                 lot.ends = event.expires_at
+            case e.OverageLimitSet() if event.period != self.period:
+                self.period = event.period
+                self.overages.clear()
         self._check_range(event, witness)
 
     def split(self, at: datetime) -> tuple[int, int]:
         """What is free of started lots, and of those that have not started."""
         available = sum(lot.free for lot in self.lots.values() if lot.starts <= at)
         return available, sum(lot.free for lot in self.lots.values()) - available
+
+    def overage(self, at: datetime) -> int:
+        """What was used in the period of a moment, less what was given back of it."""
+        since = period_start(at, self.period)
+        return sum(amount for moment, amount in self.overages if moment >= since)
 
     def _granted(self, event: e.Granted, witness: Witness) -> None:
         repaid = self._end_debts(event.debt_repaid)
@@ -115,7 +127,9 @@ class AccountSums:
         self._pin(event.captured, -1)
         self._spend("spent", event.captured)
         self._spend("spent", event.lots)
-        self.totals.update(overage_used=event.overage)
+        if event.overage:
+            self.totals["overage_used"] += event.overage
+            self.overages.append((event.recorded_at, event.overage))
         self._check_usable(event, event.lots, witness)
         parts = _sum(event.captured) + _sum(event.lots) + event.overage
         witness.expect("sum of lots and overage", event.amount, parts)
@@ -131,7 +145,9 @@ class AccountSums:
 
     def _refunded(self, event: e.Refunded, witness: Witness) -> None:
         self._give("refunded", event.lots)
-        self.totals.update(overage_refunded=event.overage)
+        self.totals["overage_refunded"] += event.overage
+        if event.overage_this_period:
+            self.overages.append((event.recorded_at, -event.overage_this_period))
         back = self.refunds.setdefault(event.deduction_id, Counter())
         back.update({leg.grant_id: leg.amount for leg in event.lots})
         back[""] += event.overage

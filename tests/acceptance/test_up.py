@@ -99,9 +99,8 @@ class Installation:
         return found
 
     def process(self, part: str) -> int:
-        """The id of the process with this in its command line."""
-        (found,) = [pid for pid, command in self.processes().items() if part in command]
-        return found
+        """The id of the first process with this in its command line: forks may show it, too."""
+        return min(pid for pid, command in self.processes().items() if part in command)
 
     def wait_until_nothing_runs(self) -> None:
         """Wait until every process has gone."""

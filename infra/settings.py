@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,6 +37,13 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().resolve()
 
 
+def _bearable(key: SecretStr) -> SecretStr:
+    """A key must be hard to guess, and go into a header."""
+    if not re.fullmatch(r"[!-~]{20,200}", key.get_secret_value()):
+        raise ValueError("an API key has 20 to 200 visible ASCII characters, and no spaces")
+    return key
+
+
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 PostgresUrl = Annotated[str, AfterValidator(_postgresql)]
 
@@ -67,9 +75,8 @@ class Settings(BaseSettings):
         default=Path("creditledger-data"),
         description="Where the embedded PostgreSQL keeps its data",
     )
-    bootstrap_api_key: SecretStr | None = Field(
+    bootstrap_api_key: Annotated[SecretStr, AfterValidator(_bearable)] | None = Field(
         default=None,
-        min_length=20,
         description="An API key with all scopes that exists from the first start on; "
         "without it, one is made and printed once",
     )

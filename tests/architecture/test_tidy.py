@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import typer.main
 
-from creditledger.api import problems
+from creditledger.api import cli, problems
 from creditledger.domain import errors
 from creditledger.domain.events import Event
+from creditledger.infra.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -129,6 +131,18 @@ def test_every_event_has_a_topic_of_its_own() -> None:
 def test_every_error_code_is_in_the_api_table() -> None:
     codes = {e.code for e in subclasses(errors.LedgerError) if "code" in e.__dict__}
     assert codes - set(problems.PROBLEMS) == set()
+
+
+def test_the_readme_has_every_setting_and_every_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+    settings, commands = readme.split("## Configuration")[1].split("## Commands")
+    described = re.findall(r"^\| `([A-Z_]+)` \|", settings, flags=re.MULTILINE)
+    assert described == [name.upper() for name in Settings.model_fields]
+    words = set(re.findall(r"[a-z]+", commands))
+    main = typer.main.get_group(cli.app)
+    assert set(main.commands) <= words
+    for group in (command for command in main.commands.values() if hasattr(command, "commands")):
+        assert set(group.commands) <= words
 
 
 @pytest.mark.parametrize("path", files(*EVERYWHERE), ids=named)

@@ -61,12 +61,17 @@ class Demo:
         balances = [b for b in found.json()["balances"] if b["asset"] == "credits"]
         return balances[0] if balances else {"available": 0, "held": 0, "debt": 0}
 
-    def wait_for(self, what: str, available: int) -> None:
-        """Wait until so much is available: webhooks are booked a moment after they are taken."""
+    def wait_for(self, what: str, available: int, after_position: int = 0) -> None:
+        """Wait until so much is available: webhooks are booked a moment after they are taken.
+
+        `after_position` makes the answer show at least the command that was told that position.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline and self.balance()["available"] != available:
+        found = None
+        while found != available and time.monotonic() < deadline:
             time.sleep(0.05)
-        self.check(what, self.balance()["available"], available)
+            found = self.balance(after_position=after_position)["available"]
+        self.check(what, found, available)
 
     def stripe(self, body_file: str) -> None:
         """Deliver a Stripe event, signed as Stripe does, and then once more."""
@@ -180,7 +185,7 @@ def let_a_trial_expire(demo: Demo) -> None:
         expires_at=expires_at,
     )
     demo.check("available with the trial", granted["balance"]["available"], 1680)
-    demo.wait_for("available once it has expired", 1630)
+    demo.wait_for("available once it has expired", 1630, granted["position"])
 
 
 def take_a_payment_back(demo: Demo) -> None:

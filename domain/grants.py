@@ -164,7 +164,7 @@ def grant_again(
     account: CreditAccount, books: Books, lot: Lot, amount: int, now: datetime
 ) -> e.Granted:
     """The grace of a refund into an expired lot: the same credits anew, for a while (rule 6.4)."""
-    cost = lot.cost_basis.share(amount, lot.granted) if lot.cost_basis else None
+    cost = lot.cost_basis and lot.cost_basis.share(min(amount, lot.granted), lot.granted)
     return grant(
         account,
         books,

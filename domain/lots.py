@@ -102,8 +102,10 @@ class Lot:
         whole = self.cost_basis
         if whole is None:
             return None
+        # A reinstatement may have put more into the lot than was granted: that cost nothing here.
         gone = self.granted - self.remaining - self.held
-        upto, before = whole.share(gone + amount, self.granted), whole.share(gone, self.granted)
+        before = whole.share(max(0, gone), self.granted)
+        upto = whole.share(max(0, gone + amount), self.granted)
         return Money(upto.amount - before.amount, whole.currency)
 
     def terms(self) -> LotTerms:

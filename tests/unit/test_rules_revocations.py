@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from creditledger.domain.amounts import CREDITS_MAX
+from creditledger.domain.amounts import CREDITS_MAX, Money
 from creditledger.domain.errors import (
     BalanceLimitExceeded,
     GrantNotFound,
@@ -13,6 +13,7 @@ from creditledger.domain.errors import (
 )
 from creditledger.domain.policies import Policies
 from given_when_then import (
+    ADA,
     BOB,
     DAY,
     NOW,
@@ -386,6 +387,21 @@ def test_taken_credits_come_back_to_the_named_grant_whatever_lot_they_came_from(
         grt(3): 10,
         grt(4): 10,
     }
+
+
+def test_a_lot_may_come_to_hold_more_than_was_granted_and_its_cost_does_not_grow() -> None:
+    """7.5: what its siblings gave for it came back to it, after a refund had filled it."""
+    lots = [granted(10, payment=PAYMENT, cost_basis=Money(100, "EUR"), ends=ENDS) for _ in "ab"]
+    story = given(*lots, deducted(6, {grt(1): 6})).after(revoke(grt(1)))
+    story.after(refund(ded(3)), reinstate(grt(1)))
+    assert [lot.remaining for lot in story.account().lots.burn_order()] == [16, 4]
+    story.after(transfer(16))
+    [passed_on] = story.account(BOB).lots
+    assert passed_on.cost_basis == Money(100, "EUR")
+    story.after(deduct(4), transfer(16, of=BOB, to=ADA), deduct(16)).at(ENDS)
+    story.after(refund(story.answer_of("deduct")["deduction_id"]))
+    [again] = story.account().lots
+    assert again.cost_basis == Money(100, "EUR")
 
 
 def test_who_is_paid_back_is_the_one_who_paid() -> None:

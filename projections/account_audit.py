@@ -210,8 +210,7 @@ class AccountAudit:
         witness.expect("overage refunded past what was used", 0, max(0, past))
 
     def _witness(self, event: AccountEvent) -> Witness:
-        key = ids.stream_key(event.originator_id)
-        place = ids.event_id(ids.EVENT, key, event.originator_version)
+        place = ids.event_id(ids.EVENT, self.account.key, event.originator_version)
         return Witness(self._findings, "log", place, event.customer_id, event.asset)
 
 

@@ -163,10 +163,11 @@ class LogAudit:
         payment: _PaymentAudit | None = None
         previous: Stored | None = None
         family: str | None = None
+        key = ids.stream_key(stream)
         sound = True
         for row in rows:
             self.counts.events += 1
-            sound = self._check_columns(row, previous) and sound
+            sound = self._check_columns(key, row, previous) and sound
             if previous is None:
                 self.counts.trails += row.topic in _TRAIL_TOPICS
                 self._trails.there += row.topic in _TRAIL_TOPICS
@@ -177,7 +178,7 @@ class LogAudit:
             if family is None:
                 family = _family(event)
             elif family != _family(event):
-                place = ids.event_id(ids.EVENT, ids.stream_key(stream), row.version)
+                place = ids.event_id(ids.EVENT, key, row.version)
                 Witness(self._findings, "log", place).report("is of its stream", family, event)
                 sound = False
                 continue
@@ -198,14 +199,13 @@ class LogAudit:
         self._ask_account(account)
         return account.seen
 
-    def _check_columns(self, row: Stored, previous: Stored | None) -> bool:
+    def _check_columns(self, key: str, row: Stored, previous: Stored | None) -> bool:
         """Whether the event can be read and stands where it says; else the stream ends here."""
-        place = ids.event_id(ids.EVENT, ids.stream_key(row.stream), row.version)
         event = row.event
         witness = Witness(
             self._findings,
             "log",
-            place,
+            ids.event_id(ids.EVENT, key, row.version),
             getattr(event, "customer_id", None),
             getattr(event, "asset", None),
         )

@@ -1,27 +1,27 @@
 """Compares read models with the log, each at its own checkpoint.
 
-A model is built once more from the log, in temporary tables, up to where the live one stands; then
+All are built once more from the log, in temporary tables, up to where the live ones stand; then
 both are read side by side in the order of their keys. Balances are held against the domain's own
 fold besides, which shares nothing with their handlers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
 
 from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
 from creditledger.projections.balances import READ_ACCOUNTS, account_of
 from creditledger.projections.findings import Findings, Witness
-from creditledger.projections.projection import Projection
-from creditledger.projections.runner import BATCH, Connect, Log
+from creditledger.projections.projection import Projection, Recorded
+from creditledger.projections.runner import BATCH, PASSING, Connect, Log
 
 _FETCHED_AT_ONCE: Final = 2_000
 
@@ -57,25 +57,26 @@ class _Table(NamedTuple):
 
 
 def compare(
-    projection: Projection,
-    position: int,
+    marks: Mapping[Projection, int],
     findings: Findings,
     *,
     live: Connection[Any],
     connect: Connect,
     log: Log,
-) -> int:
-    """Hold a read model against what the log says up to its checkpoint; return how many rows.
+) -> dict[Projection, int]:
+    """Hold read models, each at its checkpoint, against what the log says up to there.
 
-    `live` sees the model as it stands at `position`.
+    `live` sees the models as they stand at these positions. Returns how many rows each should
+    have; one that cannot be built from the log is left out.
     """
-    rows = 0
-    with _built_again(projection, position, connect, log, findings) as again:
-        if again is None:
-            return 0
-        for name in projection.tables:
-            table = _Table(projection.name, name, dict(live.execute(_KEY, (name,)).fetchall()))
-            rows += _compare_rows(table, _rows(again, table), _rows(live, table), findings)
+    rows: dict[Projection, int] = {}
+    with connect() as again:
+        for projection in _built_again(marks, again, log, findings):
+            rows[projection] = 0
+            for name in projection.tables:
+                table = _Table(projection.name, name, dict(live.execute(_KEY, (name,)).fetchall()))
+                expected, found = _rows(again, table), _rows(live, table)
+                rows[projection] += _compare_rows(table, expected, found, findings)
     return rows
 
 
@@ -94,38 +95,54 @@ def compare_accounts(
             _compare_account(account, found.get(account.id), findings)
 
 
-@contextmanager
 def _built_again(
-    projection: Projection, position: int, connect: Connect, log: Log, findings: Findings
-) -> Iterator[Connection[Any] | None]:
-    """A connection whose temporary tables hold the model; None where it could not be built."""
-    with connect() as connection:
-        connection.execute("SET plan_cache_mode = force_custom_plan")
+    marks: Mapping[Projection, int], connection: Connection[Any], log: Log, findings: Findings
+) -> list[Projection]:
+    """Those read models that could be built in temporary tables, up to their positions."""
+    connection.execute("SET plan_cache_mode = force_custom_plan")
+    for projection in marks:
         for table in projection.tables:
             name = sql.Identifier(table)
             like = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL)").format(name, name)
             connection.execute(like)
-        try:
-            _replay(projection, position, connection, log)
-        except Exception as fault:  # noqa: BLE001 - a log that cannot be handled is what we look for
-            witness = Witness(findings, projection.name, f"up to position {position}")
-            witness.report("can be built from the log", "rows", f"{type(fault).__name__}: {fault}")
-            yield None
-            return
-        yield connection
+    sound = list(marks)
 
+    def give_up(projection: Projection, fault: Exception) -> None:
+        sound.remove(projection)
+        witness = Witness(findings, projection.name, f"up to position {marks[projection]}")
+        witness.report("can be built from the log", "rows", f"{type(fault).__name__}: {fault}")
 
-def _replay(projection: Projection, position: int, connection: Connection[Any], log: Log) -> None:
     after = 0
-    while after < position:
-        page = log.read(after, min(BATCH, position - after))
-        concerned = projection.concerning(page.events)
-        if concerned:
-            with connection.transaction(), connection.cursor() as cursor:
-                projection.handle(cursor, concerned)
-        if page.position == after:
-            raise LookupError(f"the log ends at position {after}")
+    while behind := [projection for projection in sound if marks[projection] > after]:
+        try:
+            page = log.read(after, BATCH)
+            if page.position == after:
+                raise LookupError(f"the log ends at position {after}")
+        except PASSING:
+            raise
+        except Exception as fault:  # noqa: BLE001 - a log that cannot be read is what we look for
+            for projection in behind:
+                give_up(projection, fault)
+            break
+        for projection in behind:
+            events = [recorded for recorded in page.events if recorded[0] <= marks[projection]]
+            try:
+                _handle(projection, events, connection)
+            except PASSING:
+                raise
+            except Exception as fault:  # noqa: BLE001 - the same of its events
+                give_up(projection, fault)
         after = page.position
+    return sound
+
+
+def _handle(
+    projection: Projection, events: Sequence[Recorded], connection: Connection[Any]
+) -> None:
+    concerned = projection.concerning(events)
+    if concerned:
+        with connection.transaction(), connection.cursor() as cursor:
+            projection.handle(cursor, concerned)
 
 
 def _rows(connection: Connection[Any], table: _Table) -> Iterator[Mapping[str, Any]]:
@@ -140,6 +157,8 @@ def _rows(connection: Connection[Any], table: _Table) -> Iterator[Mapping[str, A
         connection.cursor(f"audit_{table.name}", row_factory=dict_row) as cursor,
     ):
         cursor.itersize = _FETCHED_AT_ONCE
+        # PostgreSQL writes equal documents equally, so there is no need to read them.
+        set_json_loads(lambda document: document, cursor)
         cursor.execute(query)
         yield from cursor
 
@@ -162,9 +181,10 @@ def _compare_rows(
             table.witness(have, findings).report("row", "none", "a row")
             have = next(found, None)
         else:
-            witness = table.witness(want, findings)
-            for column in want:
-                witness.expect(column, want[column], have[column])
+            if want != have:
+                witness = table.witness(want, findings)
+                for column in want:
+                    witness.expect(column, want[column], have[column])
             rows, want, have = rows + 1, next(expected, None), next(found, None)
     return rows
 

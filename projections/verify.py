@@ -84,14 +84,20 @@ def verify(
     else:
         compare_accounts(accounts, frozen.connection, findings)
     receipts = _audit_receipts(frozen, findings)
-    models = []
-    for projection in projections:
-        mark = marks[projection.name]
-        rows = None
-        if mark is not None:
-            live = frozen.connection
-            rows = compare(projection, mark, findings, live=live, connect=connect, log=log)
-        models.append(Compared(name=projection.name, position=mark or 0, rows=rows))
+    wanted = {
+        projection: mark
+        for projection in projections
+        if (mark := marks[projection.name]) is not None
+    }
+    rows = compare(wanted, findings, live=frozen.connection, connect=connect, log=log)
+    models = [
+        Compared(
+            name=projection.name,
+            position=marks[projection.name] or 0,
+            rows=rows.get(projection),
+        )
+        for projection in projections
+    ]
     return Report(
         position=frozen.head,
         at=at,

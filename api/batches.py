@@ -15,7 +15,7 @@ from creditledger.api.auth import needs
 from creditledger.api.bodies import BatchBody, Item
 from creditledger.api.command_requests import CommandRequest, command_parameters
 from creditledger.api.desk import Desk
-from creditledger.api.openapi import EVERY_COMMAND, problems
+from creditledger.api.openapi import EVERY_COMMAND, REPLAYED, problems
 from creditledger.api.problems import invalid, unfit_by_shape
 from creditledger.api.reading import BATCH_BODY_BYTES_MAX, parse_json
 from creditledger.domain.receipt import Batch, Wish
@@ -51,7 +51,7 @@ batches: Final = APIRouter(
     summary="Decide a batch of commands",
     response_model=BatchAnswer,
     response_description="Decided: each command has a result with a status of its own",
-    responses=problems(*EVERY_COMMAND, "batch_refused"),
+    responses={200: {"headers": REPLAYED}, **problems(*EVERY_COMMAND, "batch_refused")},
 )
 def decide_batch(body: BatchBody) -> None:
     """Decide up to 1,000 commands in order, in one transaction.

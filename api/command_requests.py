@@ -36,9 +36,13 @@ _KEY: Final[TypeAdapter[str]] = TypeAdapter(Key)
 
 
 def command_parameters(
-    idempotency_key: Annotated[Key, Header()],
+    idempotency_key: Annotated[Key, Header(alias="Idempotency-Key")],
     correlation_id: Annotated[
-        Key | None, Header(description="Ties several commands together; kept with their events")
+        Key | None,
+        Header(
+            alias="Correlation-Id",
+            description="Ties several commands together; kept with their events",
+        ),
     ] = None,
     dry_run: Annotated[
         Truth, Query(description="Tell what would happen, write nothing; needs no key, uses none")

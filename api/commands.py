@@ -10,7 +10,7 @@ from creditledger.api import answers as a
 from creditledger.api import bodies as b
 from creditledger.api.auth import needs
 from creditledger.api.command_requests import CommandRoute, command_parameters
-from creditledger.api.openapi import EVERY_COMMAND, problems
+from creditledger.api.openapi import EVERY_COMMAND, REPLAYED, problems
 from creditledger.api.values import CustomerId, IdText
 from creditledger.domain.commands import Command
 
@@ -25,6 +25,7 @@ commands: Final = APIRouter(
 def _told(answer: type[a.CommandAnswer], *refusals: str, status: int = 201) -> dict[str, Any]:
     """What a route answers, and what it may be refused with."""
     responses = problems(*EVERY_COMMAND, *refusals)
+    responses[status] = {"headers": REPLAYED}
     if status != 200:
         responses[200] = {"model": answer, "description": "A dry run: what would happen"}
     return {

@@ -229,9 +229,11 @@ def _accounts_at(
         stored = {stream: service.log.state_at(stream, moment) for stream in streams}
     else:
         stored = dict(service.store.load(streams))
-    for stream, kept in stored.items():
-        account = rebuild(CreditAccount, stream, kept)
-        assert isinstance(account, CreditAccount)
-        if account.version:
-            accounts.append(account)
+    # In the order of the streams, which is that of the assets.
+    for stream in streams:
+        if stream in stored:
+            account = rebuild(CreditAccount, stream, stored[stream])
+            assert isinstance(account, CreditAccount)
+            if account.version:
+                accounts.append(account)
     return accounts, position

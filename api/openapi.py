@@ -37,6 +37,14 @@ EVERY_COMMAND: Final = (
     "overloaded",
 )
 
+#: The header of an answer that was given before.
+REPLAYED: Final = {
+    "Idempotency-Replayed": {
+        "description": "`true` where this is the first answer again",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+
 _DESCRIPTION: Final = """
 A ledger for prepaid credits: granted by payments, held, spent, refunded, expired.
 

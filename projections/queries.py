@@ -14,9 +14,13 @@ _POSITION: Final = "SELECT coalesce(max(position), 0) FROM projections WHERE nam
 async def rows_of(
     connection: AsyncConnection[Any], statement: LiteralString, values: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The rows of one statement, as dicts by column."""
+    """The rows of one statement, as dicts by column.
+
+    It is planned anew each time: which index serves depends on the filters that are set, and a
+    plan that was kept from when the tables were small would scan them when they are large.
+    """
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, values)
+        await cursor.execute(statement, values, prepare=False)
         return await cursor.fetchall()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from threading import Event as Signal
 from threading import Thread
@@ -349,6 +350,35 @@ def test_reads_never_fail_or_go_empty_during_rebuilds_and_writes(
         for reader in readers:
             reader.join(PATIENCE_SECONDS)
     assert faults == []
+    assert verify_ledger(database_url, story.now).clean
+
+
+def test_a_ledger_is_proved_while_all_of_it_moves(
+    database_url: str, story: LongStory, log: EventLog, looking: Connection[Any]
+) -> None:
+    story.go_on(200)
+    stop = Signal()
+
+    def write() -> None:
+        while not stop.is_set():
+            story.go_on(20)
+
+    def rebuild_all() -> None:
+        while not stop.is_set():
+            for projection in PROJECTIONS[:3]:
+                rebuild_projection(database_url, projection.name, _no_progress)
+
+    with running(database_url, log):
+        movers = [Thread(target=write), Thread(target=rebuild_all)]
+        for mover in movers:
+            mover.start()
+        reports = [verify_ledger(database_url, story.now + timedelta(days=90)) for _ in range(4)]
+        stop.set()
+        for mover in movers:
+            mover.join(PATIENCE_SECONDS)
+        until(lambda: all_at(looking, log.head()))
+    assert [str(d) for report in reports for d in report.differences] == []
+    assert reports[-1].position > reports[0].position
     assert verify_ledger(database_url, story.now).clean
 
 

@@ -291,7 +291,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def _tell(self, item: Wish | Batch, ledger: int) -> Outcome:
         [outcome] = self.ledgers[ledger].handle([item])
         if isinstance(outcome, Failed):
-            raise AssertionError(f"the ledger failed on {item}") from outcome.__cause__
+            message = f"the ledger failed on {item}"
+            raise AssertionError(message) from outcome.__cause__  # noqa: TRY004 - a finding
         self.told.append((item, outcome))
         return outcome
 

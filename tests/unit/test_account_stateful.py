@@ -26,6 +26,6 @@ class LongMachine(LedgerMachine):
     """The same for longer histories, and more of them."""
 
 
-#: About a minute and a half, for every merge.
+#: A minute or more, for every merge.
 TestLedgerAtLength = pytest.mark.slow(LongMachine.TestCase)
-TestLedgerAtLength.settings = settings(SEARCH, max_examples=600, stateful_step_count=80)
+TestLedgerAtLength.settings = settings(SEARCH, max_examples=400, stateful_step_count=80)

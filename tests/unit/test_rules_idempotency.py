@@ -416,6 +416,16 @@ def test_only_what_is_affected_is_decided_again(desk: Desk) -> None:
     prove_identities(desk.store.log)
 
 
+def test_what_follows_from_an_affected_command_is_decided_again_too(desk: Desk) -> None:
+    """Bob would have spent what Ada's transfer, now refused, would have brought him."""
+    other = desk.another()
+    desk.receipt(GRANT_10)
+    desk.receipt(wish(deduct(10, customer_id=ADA), "first"), by=other)
+    told = desk.tell(wish(transfer(10), "pass on"), wish(deduct(10, customer_id=BOB), "spend"))
+    assert [one.outcome for one in told if isinstance(one, Receipt)] == ["insufficient_credits"] * 2
+    assert desk.balance(BOB) == Balance(0, 0, 0, 0, 0)
+
+
 def test_a_refusal_is_decided_on_what_is_true_when_it_is_saved(desk: Desk) -> None:
     """An account that was only read must not have moved either."""
     other = desk.another()

@@ -118,6 +118,14 @@ def test_a_capture_is_refunded_from_its_end() -> None:
     story.then_balance(available=10)
 
 
+def test_pins_are_refunded_last_captured_first() -> None:
+    """6.1"""
+    story = given(granted(2, ends=ENDS), granted(5)).after(hold(4), capture(hld(3)))
+    story.when(refund(ded(4), 3)).then_answer(
+        to=[{"grant_id": grt(2), "amount": 2}, {"grant_id": grt(1), "amount": 1}]
+    )
+
+
 def test_a_captures_own_order_is_pins_first_and_free_lots_after() -> None:
     """6.1: free credits of a lot that burns before the pinned ones were still spent after them."""
     story = given(granted(4)).after(hold(4), grant(4, source="gift"), capture(hld(2), 6))
@@ -164,6 +172,12 @@ def test_a_refund_stays_within_the_range_of_credits() -> None:
     given(*full).when(refund(ded(2), 10)).then_refused(
         BalanceLimitExceeded, would_be=CREDITS_MAX + 1
     )
+
+
+def test_refunded_overage_does_not_count_towards_the_range() -> None:
+    """2.1: it stands beside the total."""
+    full = [overage_limit_set(5), deducted(5, {}, overage=5), granted(CREDITS_MAX)]
+    given(*full).when(refund(ded(2))).then_answer(overage=5).then_balance(available=CREDITS_MAX)
 
 
 @pytest.mark.parametrize("deduction_id", ["", "nonsense", ded(9), ded(1), ded(3, BOB), grt(3)])

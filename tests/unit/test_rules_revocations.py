@@ -263,14 +263,21 @@ def test_debt_of_other_grants_of_the_payment_is_cancelled_next() -> None:
     story.when(reinstate(grt(1))).then_balance(available=5)
 
 
+def test_a_grants_own_debt_is_cancelled_before_an_older_one_of_its_payment() -> None:
+    """7.5"""
+    lots = [granted(5, payment=PAYMENT) for _ in range(2)]
+    story = given(*lots, deducted(10, {grt(1): 5, grt(2): 5})).after(revoke(grt(2)), revoke(grt(1)))
+    story.when(reinstate(grt(1), 4)).then(reinstated(grt(1), 4, {}, debt_cancelled={grt(1): 4}))
+
+
 def test_debt_of_other_payments_is_not_cancelled() -> None:
     story = given(
         granted(5, payment=PAYMENT), granted(5, payment="pay_other"), granted(5), granted(5)
     )
     story.after(deduct(20), revoke(grt(2)), revoke(grt(3)), grant(5), revoke(grt(4)))
     story.after(revoke(grt(8))).then_balance(debt=15)
-    story.when(reinstate(grt(4))).then_answer(debt_cancelled=5)
-    story.when(reinstate(grt(8))).then_answer(debt_cancelled=5)
+    story.when(reinstate(grt(4))).then(reinstated(grt(4), 5, {}, debt_cancelled={grt(4): 5}))
+    story.when(reinstate(grt(8))).then(reinstated(grt(8), 5, {}, debt_cancelled={grt(8): 5}))
     story.then_balance(debt=5)
 
 
@@ -370,6 +377,14 @@ def test_a_reinstatement_stays_within_the_range_of_credits() -> None:
     story = given(granted(10)).after(revoke(grt(1)), grant(CREDITS_MAX - 9))
     story.when(reinstate(grt(1), 10)).then_refused(BalanceLimitExceeded, would_be=CREDITS_MAX + 1)
     story.when(reinstate(grt(1), 9)).then_balance(available=CREDITS_MAX)
+
+
+def test_cancelled_debt_does_not_count_towards_the_range() -> None:
+    """2.1"""
+    full = [granted(10), deducted(10, {grt(1): 10}), granted(CREDITS_MAX)]
+    story = given(*full).after(revoke(grt(1))).then_balance(available=CREDITS_MAX, debt=10)
+    story.when(reinstate(grt(1))).then_answer(debt_cancelled=10)
+    story.then_balance(available=CREDITS_MAX)
 
 
 def test_a_changed_expiry_outlasts_a_revocation() -> None:

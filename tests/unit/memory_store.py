@@ -15,6 +15,7 @@ from uuid import UUID
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
+from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Conflict, Expectation, Snapshot, Stream, Unavailable
 
 
@@ -32,7 +33,7 @@ class MemoryStore:
         found: dict[UUID, Stream] = {}
         for stream in streams:
             if stream in self.streams:
-                snapshot = self.snapshots.get(stream)
+                snapshot = self._usable_snapshot(stream)
                 seen = 0 if snapshot is None else snapshot.originator_version
                 found[stream] = Stream(snapshot, tuple(self.streams[stream][seen:]))
         return found
@@ -88,6 +89,10 @@ class MemoryStore:
         """Keep these states."""
         for snapshot in snapshots:
             self.snapshots[snapshot.originator_id] = snapshot
+
+    def _usable_snapshot(self, stream: UUID) -> Snapshot | None:
+        snapshot = self.snapshots.get(stream)
+        return snapshot if snapshot and snapshot.state.get("form") == FORM else None
 
     def traces(self) -> tuple[int, int]:
         """How much commands left: the number of events, what time did aside, and of receipts."""

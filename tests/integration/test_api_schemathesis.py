@@ -41,8 +41,6 @@ def api(shared_database_url: str) -> Iterator[Api]:
         yield api
 
 
-# The server's threads draw random numbers while requests are made up; that is not the strategies.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_every_answer_is_one_that_the_document_promises(api: Api, mode: GenerationMode) -> None:
     document = schemathesis.openapi.from_url(f"{api.url}/openapi.json")

@@ -17,6 +17,9 @@ Provider = Literal["stripe", "polar"]
 PriceKind = Literal["one_time", "recurring", "usage"]
 #: `requires_action` and `pending` have moved no money; `failed` and `canceled` never will again.
 RefundStatus = Literal["pending", "requires_action", "succeeded", "failed", "canceled"]
+#: `inquiry` moves no money; `open` and `lost` take it; `won` gives it back, and so does `prevented`,
+#: because the refund that prevented the dispute is told by itself.
+DisputeStanding = Literal["inquiry", "open", "lost", "won", "prevented"]
 #: Who says whose a provider's customer is: a person, the customer's own record, a purchase.
 LinkOrigin = Literal["hand", "customer", "purchase"]
 
@@ -32,17 +35,31 @@ class LearnedPrice:
     version: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `start` up to `end`, which lies after it."""
+
+    start: datetime
+    end: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseLine:
     """One thing that was bought; without a price id it is worth no credits.
 
-    `amount` is its part of the payment in minor units, where the provider tells it.
+    `amount` is its part of the payment in minor units, where the provider tells it. `period` is
+    the time of a subscription that it pays for; None where it was bought for good. `proration`
+    lines change a plan within a period: those with `credited` give back what is left of the old
+    plan, the others pay for what is left of the period on the new one.
     """
 
     price_id: str | None
     quantity: int = 1
     amount: int | None = None
     learned: LearnedPrice | None = None
+    period: Period | None = None
+    proration: bool = False
+    credited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +91,11 @@ class PaymentCommand(ProviderCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordPurchase(PaymentCommand):
-    """A one-off purchase was paid: grant what was bought, once, whatever told of it.
+    """A purchase was paid: grant what was bought, once, whatever told of it.
 
     `lines` is None where what was bought is not known. `customer_id` is the owner that the
-    purchase itself names; without one, the provider's customer must be linked.
+    purchase itself names; without one, the provider's customer must be linked. `subscription_id`
+    is the provider's subscription that this pays for; None for a one-off purchase.
     """
 
     NAME: ClassVar[str] = "record_purchase"
@@ -88,6 +106,19 @@ class RecordPurchase(PaymentCommand):
     paid: Money
     paid_at: datetime
     refund_total: RefundTotal | None = None
+    subscription_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiePayment(PaymentCommand):
+    """News about `provider_id` (a PaymentIntent or charge) is news about the payment `pays`.
+
+    An invoice's money comes by a PaymentIntent of its own, and refunds and disputes name only that.
+    """
+
+    NAME: ClassVar[str] = "tie_payment"
+
+    pays: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +135,8 @@ class ReportRefund(PaymentCommand):
     """A refund of a payment is in this state.
 
     `counted` refunds take credits back when they succeed; of a provider whose payment records
-    tell the total, refunds are only kept.
+    tell the total, refunds are only kept. `provider_id` may name the PaymentIntent that a payment
+    was paid by.
     """
 
     NAME: ClassVar[str] = "report_refund"
@@ -123,6 +155,91 @@ class ReportRefundTotal(PaymentCommand):
 
     currency: str
     total: RefundTotal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportDispute(PaymentCommand):
+    """A bank's dispute over a payment stands like this; `status` is the provider's own word.
+
+    `as_of` is when the provider said so.
+    """
+
+    NAME: ClassVar[str] = "report_dispute"
+
+    dispute_id: str
+    amount: Money
+    standing: DisputeStanding
+    status: str
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionState:
+    """What a provider's record of a subscription says at one moment; `status` is its own word.
+
+    `quantity` counts units of `price_id`, seats for instance. `ended` says that it will not bill
+    again. `pending_price_id` is the plan that begins with the next period, where it is another.
+    """
+
+    status: str
+    price_id: str | None
+    quantity: int
+    cancel_at_period_end: bool
+    current_period: Period | None
+    ended: bool = False
+    started_at: datetime | None = None
+    trial_ends_at: datetime | None = None
+    ends_at: datetime | None = None
+    ended_at: datetime | None = None
+    pending_price_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSubscription(ProviderCommand):
+    """A subscription stood like this at `as_of`: plan state alone, no credits.
+
+    `customer_id` is the owner that the subscription itself names; without one, the provider's
+    customer must be linked.
+    """
+
+    NAME: ClassVar[str] = "report_subscription"
+
+    subscription_id: str
+    provider_customer_id: str | None
+    customer_id: str | None
+    state: SubscriptionState
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportProduct(ProviderCommand):
+    """A product of the provider's catalogue stood like this at `as_of`."""
+
+    NAME: ClassVar[str] = "report_product"
+
+    product_id: str
+    name: str | None
+    active: bool
+    plan_family: str | None
+    version: str | None
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportPrice(ProviderCommand):
+    """A price of the provider's catalogue stood like this at `as_of`.
+
+    `learned` is what its metadata says that it is worth, None where that says nothing. What is
+    no longer `active` is honoured all the same: renewals and late news may still name it.
+    """
+
+    NAME: ClassVar[str] = "report_price"
+
+    price_id: str
+    product_id: str | None
+    active: bool
+    learned: LearnedPrice | None
+    as_of: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ Provider = Literal["stripe", "polar"]
 PriceKind = Literal["one_time", "recurring", "usage"]
 #: `requires_action` and `pending` have moved no money; `failed` and `canceled` never will again.
 RefundStatus = Literal["pending", "requires_action", "succeeded", "failed", "canceled"]
-#: `inquiry` moves no money; `open` and `lost` take it; `won` gives it back, and so does `prevented`,
-#: because the refund that prevented the dispute is told by itself.
+#: `inquiry` moves no money; `open` and `lost` take it; `won` gives it back. What was `prevented`
+#: was refunded instead, which is told by itself.
 DisputeStanding = Literal["inquiry", "open", "lost", "won", "prevented"]
 #: Who says whose a provider's customer is: a person, the customer's own record, a purchase.
 LinkOrigin = Literal["hand", "customer", "purchase"]

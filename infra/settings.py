@@ -46,6 +46,8 @@ def _bearable(key: SecretStr) -> SecretStr:
 
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 PostgresUrl = Annotated[str, AfterValidator(_postgresql)]
+#: With room for an ending; Kafka itself allows 249 of these characters.
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 
 
 class InvalidSettings(Exception):
@@ -99,6 +101,57 @@ class Settings(BaseSettings):
     polar_environment: Environment = Field(default="sandbox", description="Whose events count")
     webhook_retention_days: int = Field(
         default=90, ge=1, le=3650, description="How long the bodies of finished deliveries are kept"
+    )
+
+    kafka_bootstrap_servers: str | None = Field(
+        default=None,
+        description="Apache Kafka, `host:port`, comma-separated: webhooks go through it; "
+        "without it, through the database",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How to speak to Kafka"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="How to log in to Kafka"
+    )
+    kafka_sasl_username: str | None = Field(default=None, description="As whom")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="With which password")
+    kafka_ssl_ca_file: Path | None = Field(
+        default=None, description="Who may vouch for the brokers (PEM); the machine's list if empty"
+    )
+    kafka_ssl_cert_file: Path | None = Field(
+        default=None, description="Our own certificate for Kafka (PEM), where the brokers ask"
+    )
+    kafka_ssl_key_file: Path | None = Field(
+        default=None, description="The key of our certificate (PEM)"
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(
+        default=None, description="What opens that key"
+    )
+    kafka_create_topics: bool = Field(
+        default=True, description="Whether topics that are missing are created at the start"
+    )
+    kafka_replication: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Copies of each topic that is created; as the brokers are set if empty",
+    )
+    kafka_webhooks_topic: TopicName = Field(
+        default="creditledger.webhooks",
+        description="Deliveries; those that failed go to the topic of this name and `.dead`",
+    )
+    kafka_webhooks_partitions: int = Field(
+        default=12, ge=1, le=10_000, description="Partitions of that topic, where it is created"
+    )
+    kafka_webhooks_retention_days: int = Field(
+        default=30, ge=1, le=3650, description="How long Kafka keeps them, where it is created"
+    )
+    kafka_webhooks_group: str = Field(
+        default="creditledger.webhooks",
+        min_length=1,
+        max_length=255,
+        description="The consumer group of the workers",
     )
 
     refund_grace_days: int = Field(

@@ -178,7 +178,8 @@ class SubscriptionState:
     """What a provider's record of a subscription says at one moment; `status` is its own word.
 
     `quantity` counts units of `price_id`, seats for instance. `ended` says that it will not bill
-    again. `pending_price_id` is the plan that begins with the next period, where it is another.
+    again. `pending_price_id` is the plan that begins with the next period, where it is another;
+    `pending_product_id` names it where the provider tells only its product.
     """
 
     status: str
@@ -192,6 +193,7 @@ class SubscriptionState:
     ends_at: datetime | None = None
     ended_at: datetime | None = None
     pending_price_id: str | None = None
+    pending_product_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,6 +153,20 @@ class Settings(BaseSettings):
         max_length=255,
         description="The consumer group of the workers",
     )
+    kafka_events_topic: TopicName = Field(
+        default="creditledger.events", description="Where the ledger's events are published"
+    )
+    kafka_events_source: str = Field(
+        default="/creditledger",
+        pattern=r"^[!-~]{1,200}$",
+        description="Which ledger they come from, as a URI reference: each has its own",
+    )
+    kafka_events_partitions: int = Field(
+        default=12, ge=1, le=10_000, description="Partitions of that topic, where it is created"
+    )
+    kafka_events_retention_days: int = Field(
+        default=30, ge=1, le=3650, description="How long Kafka keeps them, where it is created"
+    )
 
     refund_grace_days: int = Field(
         default=7, ge=0, le=3650, description="How long a refund into an expired lot can be spent"

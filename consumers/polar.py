@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, cast
 
-from creditledger.consumers.reading import Ignored, Reader, Told
+from creditledger.consumers.reading import Ignored, Reader, Told, unsupported_version
 from creditledger.domain.errors import Parked
 from creditledger.domain.provider_commands import (
     CloseLink,
@@ -66,11 +66,7 @@ def translate(event: Mapping[str, Any]) -> Told | Ignored:
     if kind not in UNSUPPORTED and kind not in _TRANSLATIONS:
         return Ignored("unknown_type")
     if event.get("api_version") not in VERSIONS:
-        raise Parked(
-            reason="unsupported_version",
-            waits_for=None,
-            detail=f"api_version {event['api_version']!r}"[:100],
-        )
+        raise unsupported_version(event["api_version"])
     if kind in UNSUPPORTED:
         raise Parked(reason="unsupported_type", waits_for=None, detail=f"type {kind}")
     return _TRANSLATIONS[kind](envelope, envelope.object("data"))

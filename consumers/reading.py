@@ -8,7 +8,7 @@ understand: it is parked with the field's name, never guessed and never an error
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,12 +31,12 @@ _SECONDS_MAX = 253_402_300_799  # the last second of the year 9999
 class Told:
     """What a delivery says, as commands in order.
 
-    `session_id` is the Checkout Session whose line items say what was bought, where the body
-    itself does not.
+    `lines_of` is the Checkout Session or invoice whose lines say what was bought, where the body
+    itself does not: a purchase in `commands` then has none.
     """
 
     commands: tuple[Command, ...]
-    session_id: str | None = None
+    lines_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,13 @@ def unknown_value(path: str, value: object, expected: str) -> Parked:
         reason="unknown_value",
         waits_for=None,
         detail=f"{path} is {shown}, where {expected} was expected",
+    )
+
+
+def unsupported_version(version: object) -> Parked:
+    """The parking of a delivery whose API version is none that the service reads."""
+    return Parked(
+        reason="unsupported_version", waits_for=None, detail=f"api_version {version}"[:100]
     )
 
 
@@ -101,6 +108,10 @@ class Reader:
                 raise unknown_value(f"{self.path(name)}[{index}]", item, "an object")
             yield Reader(item, f"{self.path(name)}[{index}]")
 
+    def metadata(self) -> Reader:
+        """What the merchant wrote on the object; empty where that is nothing."""
+        return self.object_or_none("metadata") or Reader({}, self.path("metadata"))
+
     def id(self, name: str) -> str:
         """The id in a field."""
         found = self.id_or_none(name)
@@ -118,6 +129,11 @@ class Reader:
         if not isinstance(value, str) or len(value) > ID_LENGTH_MAX or not _ID.fullmatch(value):
             raise self.unknown(name, f"an id of at most {ID_LENGTH_MAX} characters")
         return value
+
+    def expanded_or_none(self, name: str) -> Reader | None:
+        """The object that stands in a field in the place of its id, where one does."""
+        value = self._fields.get(name)
+        return Reader(value, self.path(name)) if isinstance(value, dict) else None
 
     def customer_id_or_none(self, name: str) -> str | None:
         """One of our own customer ids, as a provider carries it for us."""
@@ -139,9 +155,18 @@ class Reader:
         value = self._fields.get(name)
         return value if isinstance(value, str) else None
 
+    def one_of(self, name: str, known: Collection[str]) -> str:
+        """One of the known words."""
+        value = self.word(name)
+        if value is None or value not in known:
+            raise self.unknown(name, f"one of {', '.join(sorted(known))}")
+        return value
+
     def label_or_none(self, name: str) -> str | None:
-        """A short text for people; what cannot be shown is left out."""
+        """A short text for people, or a whole number; what cannot be shown is left out."""
         value = self._fields.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         if not isinstance(value, str) or not value.isprintable():
             return None
         return value[:ID_LENGTH_MAX] or None
@@ -153,6 +178,10 @@ class Reader:
             raise self.unknown(name, "true or false")
         return value
 
+    def flag_or_none(self, name: str) -> bool | None:
+        """True or false."""
+        return None if self._fields.get(name) is None else self.flag(name)
+
     def integer(self, name: str, *, minimum: int = 0) -> int:
         """A whole number from `minimum` to `CREDITS_MAX`."""
         value = self._fields.get(name)
@@ -163,6 +192,10 @@ class Reader:
         ):
             raise self.unknown(name, f"a whole number from {minimum} to {CREDITS_MAX}")
         return value
+
+    def signed(self, name: str) -> int:
+        """A whole number of at most `CREDITS_MAX`, which may be negative."""
+        return self.integer(name, minimum=-CREDITS_MAX)
 
     def number_or_none(self, name: str, *, minimum: int) -> int | None:
         """A whole number, as such or as text of digits: what metadata holds."""
@@ -196,6 +229,10 @@ class Reader:
         if value > _SECONDS_MAX:
             raise self.unknown(name, "a time in seconds")
         return datetime.fromtimestamp(value, UTC)
+
+    def seconds_or_none(self, name: str) -> datetime | None:
+        """A time in whole seconds since 1970."""
+        return None if self._fields.get(name) is None else self.seconds(name)
 
     def time(self, name: str) -> datetime:
         """A time of RFC 3339 with an offset."""

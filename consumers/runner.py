@@ -51,7 +51,7 @@ class Writer(Protocol):
         """Have a wish decided."""
 
 
-#: The lines of a Checkout Session, from the provider's API.
+#: The lines of a Checkout Session or invoice, from the provider's API.
 LineItems = Callable[[str], Sequence[PurchaseLine]]
 
 
@@ -110,7 +110,7 @@ class Runner:
         if delivery.provider == "polar":
             return polar.translate(event)
         told = stripe.translate(event, livemode=self._stripe_livemode)
-        if isinstance(told, Ignored) or told.session_id is None or self._line_items is None:
+        if isinstance(told, Ignored) or told.lines_of is None or self._line_items is None:
             return told
         return replace(told, commands=tuple(self._with_lines(told, c) for c in told.commands))
 
@@ -118,8 +118,8 @@ class Runner:
         """A purchase that does not say what was bought, with what the provider's API says."""
         if isinstance(command, RecordPurchase) and command.lines is None:
             assert self._line_items is not None
-            assert told.session_id is not None
-            return replace(command, lines=tuple(self._line_items(told.session_id)))
+            assert told.lines_of is not None
+            return replace(command, lines=tuple(self._line_items(told.lines_of)))
         return command
 
     def _wish(self, delivery: Delivery, command: Command, position: int) -> Verdict:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from functools import partial
 from threading import Event, Thread
 from time import monotonic
 from typing import Final
 
+from creditledger.consumers import stripe_lines
 from creditledger.consumers.runner import Runner
 from creditledger.domain.store import Unavailable
 from creditledger.infra import deliveries
@@ -72,7 +74,9 @@ def consume(service: Service, stop: Event) -> None:
         service.writer,
         now=service.now,
         stripe_livemode=settings.stripe_environment == "production",
-        line_items=None if api_key is None else StripeApi(api_key.get_secret_value()).line_items,
+        line_items=None
+        if api_key is None
+        else partial(stripe_lines.asked, StripeApi(api_key.get_secret_value())),
     )
     retention = timedelta(days=settings.webhook_retention_days)
 

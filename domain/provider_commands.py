@@ -26,13 +26,17 @@ LinkOrigin = Literal["hand", "customer", "purchase"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedPrice:
-    """What a provider's own metadata says that a price is worth."""
+    """What a provider's own metadata says that a price is worth.
+
+    `internal_id` is the merchant's own name for it.
+    """
 
     credits: Credits
     kind: PriceKind
     name: str | None = None
     plan_family: str | None = None
     version: str | None = None
+    internal_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

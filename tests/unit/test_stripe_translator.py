@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creditledger.consumers.reading import Ignored, Told
-from creditledger.consumers.stripe import UNSUPPORTED, translate
+from creditledger.consumers.stripe import translate
 from creditledger.domain.amounts import Money
 from creditledger.domain.commands import Command
 from creditledger.domain.errors import Parked
@@ -23,7 +23,7 @@ from creditledger.domain.provider_commands import (
     ReportRefund,
     ReportRefundTotal,
 )
-from provider_bodies import BODIES, STRIPE_LARGE_PACK, STRIPE_PACK, event
+from provider_bodies import STRIPE_LARGE_PACK, STRIPE_PACK, event
 
 CUSTOMER = "cus_ncpckeCHVGLA5q"
 BANK_CUSTOMER = "cus_51mDok4dfjGiAs"
@@ -124,18 +124,6 @@ IGNORED = {
     "stripe.checkout.session.expired.abandoned": "nothing_to_book",
 }
 
-PARKED = {
-    "stripe.customer.subscription.created.active",
-    "stripe.invoice.paid.subscription_create",
-    "stripe.charge.dispute.created.fraudulent",
-    "stripe.price.created.one_time_metadata",
-}
-
-
-def test_every_body_is_spoken_of() -> None:
-    names = {path.stem for path in BODIES.glob("stripe.*.json")}
-    assert names == TOLD.keys() | IGNORED.keys() | PARKED
-
 
 @pytest.mark.parametrize("name", TOLD)
 def test_a_body_says_its_command(name: str) -> None:
@@ -147,11 +135,6 @@ def test_a_body_says_its_command(name: str) -> None:
 @pytest.mark.parametrize(("name", "reason"), IGNORED.items())
 def test_a_body_with_nothing_to_book_is_ignored(name: str, reason: str) -> None:
     assert translate(event(name), livemode=False) == Ignored(reason)
-
-
-@pytest.mark.parametrize("name", sorted(PARKED))
-def test_a_body_that_is_not_booked_yet_is_parked(name: str) -> None:
-    assert parking(event(name))["reason"] == "unsupported_type"
 
 
 def parking(content: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +157,7 @@ def the_command(content: dict[str, Any]) -> Any:
 
 
 class TestEnvelope:
-    @pytest.mark.parametrize("kind", ["charge.succeeded", "invoice.created", "tea.brewed", "", 7])
+    @pytest.mark.parametrize("kind", ["charge.succeeded", "tax_rate.created", "tea.brewed", "", 7])
     def test_unknown_types_are_ignored(self, kind: object) -> None:
         content = event(PAID_SESSION) | {"type": kind}
         assert translate(content, livemode=False) == Ignored("unknown_type")
@@ -198,10 +181,6 @@ class TestEnvelope:
     def test_other_versions_are_parked(self, version: object) -> None:
         content = event(PAID_SESSION) | {"api_version": version}
         assert parking(content)["reason"] == "unsupported_version"
-
-    @pytest.mark.parametrize("kind", sorted(UNSUPPORTED))
-    def test_what_comes_later_is_parked(self, kind: str) -> None:
-        assert parking(event(PAID_SESSION) | {"type": kind})["reason"] == "unsupported_type"
 
     @pytest.mark.parametrize("missing", ["livemode", "data", "created"])
     def test_what_is_missing_is_named(self, missing: str) -> None:
@@ -239,7 +218,7 @@ class TestPurchases:
     def test_a_session_that_does_not_say_what_was_bought_leaves_that_open(self) -> None:
         told = translate(with_object(PAID_SESSION, metadata={}), livemode=False)
         assert isinstance(told, Told)
-        assert told.session_id == event(PAID_SESSION)["data"]["object"]["id"]
+        assert told.lines_of == event(PAID_SESSION)["data"]["object"]["id"]
         [command] = told.commands
         assert isinstance(command, RecordPurchase)
         assert command.lines is None
@@ -298,8 +277,12 @@ class TestPurchases:
 
 class TestRefunds:
     @pytest.mark.parametrize("name", [REFUND, CHARGE])
-    def test_what_names_no_payment_is_ignored(self, name: str) -> None:
-        content = with_object(name, payment_intent=None)
+    def test_a_charge_without_a_payment_intent_names_the_payment_itself(self, name: str) -> None:
+        charge = event(CHARGE)["data"]["object"]["id"]
+        assert the_command(with_object(name, payment_intent=None)).provider_id == charge
+
+    def test_what_names_no_payment_is_ignored(self) -> None:
+        content = with_object(REFUND, payment_intent=None, charge=None)
         assert translate(content, livemode=False) == Ignored("no_payment_named")
 
     @pytest.mark.parametrize("kind", ["refund.failed", "charge.refund.updated"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b32hexdecode, b32hexencode
+from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -31,6 +32,7 @@ REINSTATEMENT: Final = "rei"
 ENTRY: Final = "ent"
 EVENT: Final = "evt"
 PAYMENT: Final = "pay"
+SUBSCRIPTION: Final = "sub"
 RECEIPT: Final = "rcp"
 DELIVERY: Final = "whd"
 
@@ -56,6 +58,21 @@ def trail_id(subject: str) -> UUID:
 def payment_stream(provider: str, provider_id: str) -> UUID:
     """The stream of one payment at a provider."""
     return uuid5(_NAMESPACE, f"payment/{provider}/{provider_id}")
+
+
+def subscription_stream(provider: str, subscription_id: str) -> UUID:
+    """The stream of one subscription at a provider."""
+    return uuid5(_NAMESPACE, f"subscription/{provider}/{subscription_id}")
+
+
+def period_stream(provider: str, subscription_id: str, end: datetime) -> UUID:
+    """The stream of what was billed for one period of a subscription, known by its end in UTC."""
+    return uuid5(_NAMESPACE, f"period/{provider}/{end.isoformat()}/{subscription_id}")
+
+
+def product_stream(provider: str, product_id: str) -> UUID:
+    """The stream of one product of a provider's catalogue."""
+    return uuid5(_NAMESPACE, f"product/{provider}/{product_id}")
 
 
 def price_stream(provider: str, price_id: str) -> UUID:

@@ -1,11 +1,12 @@
 """A payment: one provider payment's life, from money that came to credits that it has to lose.
 
-What was told of its refunds is kept as it was told; what follows for credits is a target that is
-worked out of all of it, so that order and repetition do not matter.
+What was told of its refunds and disputes is kept as it was told; what follows for credits is a
+target that is worked out of all of it, so that order and repetition do not matter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, Self
@@ -13,11 +14,25 @@ from uuid import UUID
 
 from creditledger.domain import ids
 from creditledger.domain.aggregate import Aggregate
-from creditledger.domain.amounts import NO_CREDITS, Credits, Money, proportion
+from creditledger.domain.amounts import Credits, Money, proportion
 from creditledger.domain.books import Books
 from creditledger.domain.errors import Parked
-from creditledger.domain.events import Event, LotAmount
+from creditledger.domain.events import Event
+from creditledger.domain.payment_events import (
+    PAYMENT_EVENTS,
+    DisputeReported,
+    PaymentEvent,
+    PaymentGrant,
+    PaymentGranted,
+    PaymentReallotted,
+    PaymentRecorded,
+    PaymentTied,
+    RefundReported,
+    RefundTotalReported,
+    RemovalSet,
+)
 from creditledger.domain.provider_commands import (
+    DisputeStanding,
     PaymentCommand,
     Provider,
     RefundStatus,
@@ -25,7 +40,9 @@ from creditledger.domain.provider_commands import (
 )
 
 #: `parked`: what was bought, or whose it is, is not known yet, so nothing was granted.
-PaymentStatus = Literal["parked", "paid", "partially_refunded", "refunded"]
+PaymentStatus = Literal[
+    "parked", "paid", "partially_refunded", "refunded", "disputed", "charged_back"
+]
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
@@ -38,126 +55,52 @@ _REFUND_PROGRESS: dict[RefundStatus, int] = {
     "canceled": 2,
 }
 
+#: How far a dispute has come. A bank's late word may turn an end round, so of two ends the newer
+#: stands.
+_DISPUTE_PROGRESS: dict[DisputeStanding, int] = {
+    "inquiry": 0,
+    "open": 1,
+    "prevented": 2,
+    "lost": 2,
+    "won": 2,
+}
 
-@dataclass(frozen=True, slots=True)
-class PaidLine:
-    """One thing that was bought, and what all its units were worth on that day.
-
-    Without a price id it is worth no credits of no asset.
-    """
-
-    price_id: str | None
-    quantity: int
-    asset: str | None
-    credits: Credits
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentGrant:
-    """One grant that the payment brought about."""
-
-    grant_id: str
-    asset: str
-    amount: Credits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentEvent(Event):
-    """A fact of one payment; `customer_id` is None as long as nobody knows whose it is."""
-
-    provider: Provider
-    provider_id: str
-    customer_id: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentRecorded(PaymentEvent):
-    """Money came."""
-
-    TOPIC: ClassVar[str] = "creditledger.PaymentRecorded"
-
-    provider_customer_id: str | None
-    paid: Money
-    paid_at: datetime
-    refund_total: RefundTotal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentAssigned(PaymentEvent):
-    """A person said whose the payment is."""
-
-    TOPIC: ClassVar[str] = "creditledger.PaymentAssigned"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentGranted(PaymentEvent):
-    """What was bought was granted."""
-
-    TOPIC: ClassVar[str] = "creditledger.PaymentGranted"
-
-    lines: tuple[PaidLine, ...]
-    grants: tuple[PaymentGrant, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefundReported(PaymentEvent):
-    """The provider told of a refund; `refunded` is what the payment has refunded in all now."""
-
-    TOPIC: ClassVar[str] = "creditledger.RefundReported"
-
-    refund_id: str
-    amount: Money
-    status: RefundStatus
-    counted: bool
-    refunded: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefundTotalReported(PaymentEvent):
-    """The provider told the total; `refunded` is what the payment has refunded in all now."""
-
-    TOPIC: ClassVar[str] = "creditledger.RefundTotalReported"
-
-    total: RefundTotal
-    refunded: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemovalSet(PaymentEvent):
-    """How much of each grant is taken back because of refunds: totals, without those by hand."""
-
-    TOPIC: ClassVar[str] = "creditledger.RemovalSet"
-
-    removed: tuple[LotAmount, ...]
-
-
-PAYMENT_EVENTS: tuple[type[PaymentEvent], ...] = (
-    PaymentRecorded,
-    PaymentAssigned,
-    PaymentGranted,
-    RefundReported,
-    RefundTotalReported,
-    RemovalSet,
-)
+#: The disputes whose money the bank has taken.
+_TAKEN: tuple[DisputeStanding, ...] = ("open", "lost")
 
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A refund as far as it has come, in minor units of the payment's currency."""
+    """A refund as far as it has come, in minor units of the payment's currency.
+
+    `source` is the PaymentIntent that it gives back to, where the payment is named otherwise.
+    """
 
     amount: int
     status: RefundStatus
     counted: bool
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A dispute as far as it has come, in minor units of the payment's currency."""
+
+    amount: int
+    standing: DisputeStanding
+    as_of: datetime
 
 
 class Payment(Aggregate):
     """One payment at a provider: recorded once, granted once.
 
-    `removed` says how much of each grant is taken back because of refunds, by grant id.
+    `removed` says how much of each grant is taken back because of refunds, disputes and what was
+    withdrawn, by grant id. `pays` names the payment that this one is news about, where it is none
+    of its own.
     """
 
-    __slots__ = ("customer_id", "granted", "grants", "paid", "provider", "provider_id",
-                 "refund_total", "refunds", "removed")  # fmt: skip
+    __slots__ = ("customer_id", "disputes", "granted", "grants", "paid", "pays", "provider",
+                 "provider_id", "refund_totals", "refunds", "removed")  # fmt: skip
 
     EVENTS: ClassVar[tuple[type[Event], ...]] = PAYMENT_EVENTS
 
@@ -167,10 +110,13 @@ class Payment(Aggregate):
         self.provider_id = ""
         self.customer_id: str | None = None
         self.paid: Money | None = None
+        self.pays: str | None = None
         self.granted = False
         self.grants: tuple[PaymentGrant, ...] = ()
         self.refunds: dict[str, Refund] = {}
-        self.refund_total: RefundTotal | None = None
+        #: What records of the payment tell, by the PaymentIntent that they are about.
+        self.refund_totals: dict[str | None, RefundTotal] = {}
+        self.disputes: dict[str, Dispute] = {}
         self.removed: dict[str, Credits] = {}
 
     def identity(self) -> dict[str, Any]:
@@ -178,9 +124,11 @@ class Payment(Aggregate):
         return {"provider": self.provider, "provider_id": self.provider_id}
 
     def seal(self, event: Event) -> None:
-        """Write what is refunded in all into a report, before anybody has seen it."""
+        """Write what is refunded or disputed in all into a report, before anybody has seen it."""
         if isinstance(event, RefundReported | RefundTotalReported):
             object.__setattr__(event, "refunded", self.refunded)
+        elif isinstance(event, DisputeReported):
+            object.__setattr__(event, "disputed", self.disputed)
 
     def copy(self) -> Self:
         """The same state again."""
@@ -188,6 +136,8 @@ class Payment(Aggregate):
         for name in (*Payment.__slots__, "version", "recorded_at"):
             setattr(other, name, getattr(self, name))
         other.refunds = self.refunds.copy()
+        other.refund_totals = self.refund_totals.copy()
+        other.disputes = self.disputes.copy()
         return other
 
     def _evolve(self, event: Event) -> None:
@@ -197,16 +147,25 @@ class Payment(Aggregate):
         match event:
             case PaymentRecorded():
                 self.paid = event.paid
-                self.refund_total = event.refund_total
+                if event.refund_total is not None:
+                    self.refund_totals[None] = event.refund_total
             case PaymentGranted():
                 self.granted = True
                 self.grants = event.grants
+            case PaymentReallotted():
+                self.grants = event.grants
+            case PaymentTied():
+                self.pays = event.pays
             case RefundReported():
                 self.refunds[event.refund_id] = Refund(
-                    event.amount.amount, event.status, event.counted
+                    event.amount.amount, event.status, event.counted, event.source
                 )
             case RefundTotalReported():
-                self.refund_total = event.total
+                self.refund_totals[event.source] = event.total
+            case DisputeReported():
+                self.disputes[event.dispute_id] = Dispute(
+                    event.amount.amount, event.standing, event.as_of
+                )
             case RemovalSet():
                 self.removed = {lot.grant_id: lot.amount for lot in event.removed}
 
@@ -219,27 +178,48 @@ class Payment(Aggregate):
     def refunded(self) -> int:
         """What is refunded in all, in minor units.
 
-        The larger of what the counted refunds that succeeded add up to, and the total that the
-        payment's own record told less the refunds that failed after all.
+        For each source of the money the larger of what the counted refunds that succeeded add up
+        to, and the total that the source's own record told less the refunds that failed after all.
         """
         counted = [refund for refund in self.refunds.values() if refund.counted]
-        succeeded = sum(refund.amount for refund in counted if refund.status == "succeeded")
-        failed = sum(r.amount for r in counted if r.status in ("failed", "canceled"))
-        told = 0 if self.refund_total is None else self.refund_total.amount
-        return max(succeeded, told - failed)
+        sources = {refund.source for refund in counted} | self.refund_totals.keys()
+        return sum(
+            self._refunded([refund for refund in counted if refund.source == source], source)
+            for source in sources
+        )
+
+    def _refunded(self, refunds: Iterable[Refund], source: str | None) -> int:
+        succeeded = failed = 0
+        for refund in refunds:
+            if refund.status == "succeeded":
+                succeeded += refund.amount
+            elif refund.status in ("failed", "canceled"):
+                failed += refund.amount
+        total = self.refund_totals.get(source)
+        return succeeded if total is None else max(succeeded, total.amount - failed)
+
+    @property
+    def disputed(self) -> int:
+        """What banks have taken back and not returned, in minor units."""
+        return sum(d.amount for d in self.disputes.values() if d.standing in _TAKEN)
 
     @property
     def status(self) -> PaymentStatus:
-        """Where the payment stands, in one word."""
+        """Where the payment stands, in one word; a dispute says more than refunds do."""
         if not self.granted or self.paid is None:
             return "parked"
+        standings = {dispute.standing for dispute in self.disputes.values()}
+        if "open" in standings:
+            return "disputed"
+        if "lost" in standings:
+            return "charged_back"
         if self.refunded == 0:
             return "paid"
         return "refunded" if self.refunded >= self.paid.amount else "partially_refunded"
 
-    def is_news(self, total: RefundTotal) -> bool:
+    def is_news(self, total: RefundTotal, source: str | None) -> bool:
         """Whether a total that was told stands instead of the one known so far."""
-        known = self.refund_total
+        known = self.refund_totals.get(source)
         if known is None:
             return True
         if (known.as_of, known.amount) == (total.as_of, total.amount):
@@ -251,15 +231,40 @@ class Payment(Aggregate):
         known = self.refunds.get(refund_id)
         return known is None or _REFUND_PROGRESS[status] > _REFUND_PROGRESS[known.status]
 
+    def dispute_is_news(self, dispute_id: str, dispute: Dispute) -> bool:
+        """Whether a dispute has come further than was known, or, as far, is told later."""
+        known = self.disputes.get(dispute_id)
+        if known is None:
+            return True
+        if (known.amount, known.standing) == (dispute.amount, dispute.standing):
+            return False
+        return _dispute_order(dispute) > _dispute_order(known)
+
+    def allotted(self) -> dict[str, int]:
+        """How many credits of each asset are the payment's, refunded or not."""
+        return _by_asset((grant.asset, grant.allotted) for grant in self.grants)
+
     def targets(self) -> dict[str, Credits]:
-        """How many credits of each asset the payment has to lose in all for what is refunded."""
-        granted: dict[str, int] = {}
-        for grant in self.grants:
-            granted[grant.asset] = granted.get(grant.asset, 0) + grant.amount
+        """How many credits of each asset the payment's grants have to lose in all.
+
+        What was withdrawn, and of the rest `floor(allotted × min(paid, refunded + disputed) ÷
+        paid)`.
+        """
+        withdrawn = _by_asset((grant.asset, grant.withdrawn) for grant in self.grants)
         if self.paid is None or self.paid.amount == 0:
-            return dict.fromkeys(granted, NO_CREDITS)
-        refunded = min(self.refunded, self.paid.amount)
-        return {a: proportion(total, refunded, self.paid.amount) for a, total in granted.items()}
+            return {asset: Credits(amount) for asset, amount in withdrawn.items()}
+        lost = min(self.refunded + self.disputed, self.paid.amount)
+        return {
+            asset: Credits(withdrawn[asset] + proportion(allotted, lost, self.paid.amount))
+            for asset, allotted in self.allotted().items()
+        }
+
+
+def _by_asset(amounts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for asset, amount in amounts:
+        sums[asset] = sums.get(asset, 0) + amount
+    return sums
 
 
 def _newness(total: RefundTotal) -> tuple[datetime, datetime, int]:
@@ -267,11 +272,22 @@ def _newness(total: RefundTotal) -> tuple[datetime, datetime, int]:
     return (total.as_of or _EARLIEST, total.told_at or _EARLIEST, total.amount)
 
 
+def _dispute_order(dispute: Dispute) -> tuple[int, datetime, str, int]:
+    """Reports of one dispute in the order in which they stand, the last one best."""
+    progress = _DISPUTE_PROGRESS[dispute.standing]
+    return (progress, dispute.as_of, dispute.standing, dispute.amount)
+
+
 def find_payment(command: PaymentCommand, books: Books) -> Payment:
-    """The payment that a command is about, new where nothing was told of it."""
-    payment = books.get(Payment, ids.payment_stream(command.provider, command.provider_id))
+    """The payment that a command names, new where nothing was told of it."""
+    return payment_of(command.provider, command.provider_id, books)
+
+
+def payment_of(provider: Provider, provider_id: str, books: Books) -> Payment:
+    """A provider's payment, new where nothing was told of it."""
+    payment = books.get(Payment, ids.payment_stream(provider, provider_id))
     if payment.version == 0:
-        payment.provider, payment.provider_id = command.provider, command.provider_id
+        payment.provider, payment.provider_id = provider, provider_id
     return payment
 
 
@@ -295,8 +311,8 @@ def describe(payment: Payment) -> dict[str, Any]:
             {
                 "grant_id": grant.grant_id,
                 "asset": grant.asset,
-                "amount": grant.amount,
-                "removed": payment.removed.get(grant.grant_id, NO_CREDITS),
+                "amount": grant.allotted,
+                "removed": max(0, payment.removed.get(grant.grant_id, 0) - grant.withdrawn),
             }
             for grant in payment.grants
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, Self
 from uuid import UUID
 
@@ -12,7 +13,13 @@ from creditledger.domain.amounts import Credits
 from creditledger.domain.books import Books
 from creditledger.domain.errors import Invalid
 from creditledger.domain.events import Event
-from creditledger.domain.provider_commands import PriceKind, Provider, SetPrice
+from creditledger.domain.provider_commands import (
+    LearnedPrice,
+    PriceKind,
+    Provider,
+    ReportPrice,
+    SetPrice,
+)
 
 #: Who says what a price is worth: a person, or the provider's own metadata.
 PriceOrigin = Literal["entered", "learned"]
@@ -49,31 +56,56 @@ class PriceSet(Event):
     terms: PriceTerms
 
 
-PRICE_EVENTS: tuple[type[Event], ...] = (PriceSet,)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceReported(Event):
+    """The provider's catalogue told of a price; `learned` is what its metadata says, if anything.
+
+    What a person entered stands before that.
+    """
+
+    TOPIC: ClassVar[str] = "creditledger.PriceReported"
+
+    provider: Provider
+    price_id: str
+    product_id: str | None
+    active: bool
+    learned: PriceTerms | None
+    as_of: datetime
+
+
+PRICE_EVENTS: tuple[type[Event], ...] = (PriceSet, PriceReported)
 
 
 class Price(Aggregate):
-    """A price of a provider; `terms` is None as long as nobody said what it is worth."""
+    """A price of a provider; `terms` is None as long as nobody said what it is worth.
 
-    __slots__ = ("terms",)
+    `reported` is what the provider's catalogue told last.
+    """
+
+    __slots__ = ("reported", "terms")
 
     EVENTS: ClassVar[tuple[type[Event], ...]] = PRICE_EVENTS
 
     def __init__(self, stream: UUID) -> None:
         super().__init__(stream)
         self.terms: PriceTerms | None = None
+        self.reported: PriceReported | None = None
 
     def copy(self) -> Self:
         """The same state again."""
         other = type(self)(self.id)
-        other.version, other.recorded_at = self.version, self.recorded_at
-        other.terms = self.terms
+        for name in (*Price.__slots__, "version", "recorded_at"):
+            setattr(other, name, getattr(self, name))
         return other
 
     def _evolve(self, event: Event) -> None:
         match event:
             case PriceSet():
                 self.terms = event.terms
+            case PriceReported():
+                self.reported = event
+                if self.terms is None or self.terms.origin == "learned":
+                    self.terms = event.learned or self.terms
 
 
 def find_price(provider: str, price_id: str, books: Books) -> Price:
@@ -114,6 +146,51 @@ def set_price(command: SetPrice, books: Books) -> dict[str, Any]:
         "version": terms.version,
         "origin": terms.origin,
     }
+
+
+def report_price(command: ReportPrice, books: Books) -> dict[str, Any]:
+    """Keep what the provider's catalogue tells of a price, where it is newer and says more."""
+    price = find_price(command.provider, command.price_id, books)
+    learned = None if command.learned is None else learned_terms(command.learned)
+    known = price.reported
+    said = (command.product_id, command.active, learned)
+    if known is None or (
+        said != (known.product_id, known.active, known.learned)
+        and _newness(command.as_of, command.active, learned)
+        > _newness(known.as_of, known.active, known.learned)
+    ):
+        books.record(
+            price,
+            PriceReported,
+            provider=command.provider,
+            price_id=command.price_id,
+            product_id=command.product_id,
+            active=command.active,
+            learned=learned,
+            as_of=command.as_of,
+        )
+    return {"provider": command.provider, "price_id": command.price_id}
+
+
+def _newness(
+    as_of: datetime, active: bool, learned: PriceTerms | None
+) -> tuple[datetime, bool, str]:
+    """Reports in the order in which they stand; of two of one moment, the price's own end last."""
+    return (as_of, not active, repr(learned))
+
+
+def learned_terms(learned: LearnedPrice) -> PriceTerms:
+    """What a provider's metadata says, as terms."""
+    return PriceTerms(
+        credits=learned.credits,
+        asset="credits",
+        kind=learned.kind,
+        name=learned.name,
+        expires_after_days=None,
+        plan_family=learned.plan_family,
+        version=learned.version,
+        origin="learned",
+    )
 
 
 def record_terms(

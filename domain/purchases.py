@@ -9,61 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from creditledger.domain import waiting
 from creditledger.domain.account import CreditAccount
-from creditledger.domain.amounts import NO_CREDITS, Credits, Money
+from creditledger.domain.awards import Award, Worth, costs, grant_award, single_award
 from creditledger.domain.books import Books
 from creditledger.domain.due import settle
 from creditledger.domain.errors import Parked, PaymentAlreadyGranted, PaymentNotFound
-from creditledger.domain.grants import ensure_room, grant, grant_id_of
+from creditledger.domain.grants import ensure_room
 from creditledger.domain.link import find_link, say
 from creditledger.domain.payment import (
-    PaidLine,
     Payment,
-    PaymentAssigned,
-    PaymentGrant,
-    PaymentGranted,
-    PaymentRecorded,
     describe,
     ensure_same_currency,
     find_payment,
 )
-from creditledger.domain.price import (
-    ONE_TIME_EXPIRES_AFTER_DAYS,
-    Price,
-    PriceTerms,
-    find_price,
-    record_terms,
+from creditledger.domain.payment_events import (
+    PaidLine,
+    PaymentAssigned,
+    PaymentGrant,
+    PaymentGranted,
+    PaymentRecorded,
 )
-from creditledger.domain.provider_commands import (
-    AssignPurchase,
-    LearnedPrice,
-    PurchaseLine,
-    RecordPurchase,
-)
+from creditledger.domain.periods import PeriodShare, share_period, shares_of
+from creditledger.domain.price import find_price, learned_terms, record_terms
+from creditledger.domain.provider_commands import AssignPurchase, PurchaseLine, RecordPurchase
 from creditledger.domain.removals import remove_refunded, take_in_total
-
-#: What credits bought once are granted as.
-_SOURCE = "top_up"
-
-
-@dataclass(frozen=True, slots=True)
-class _Worth:
-    """A line with what it is worth; `terms` is None where it has no price id."""
-
-    line: PurchaseLine
-    terms: PriceTerms | None
-    price: Price | None
-
-    @property
-    def credits(self) -> Credits:
-        """What all its units are worth together."""
-        if self.terms is None:
-            return NO_CREDITS
-        return Credits(self.terms.credits * self.line.quantity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +49,13 @@ class _Accounts:
 def record_purchase(command: RecordPurchase, books: Books) -> dict[str, Any]:
     """Grant what was bought, or say what that waits for: `reason` and `waits_for`."""
     payment = find_payment(command, books)
+    if payment.pays is not None:
+        # Its money pays for something else, which is granted by its own news.
+        return describe(payment)
     if payment.granted:
         ensure_same_currency(payment, command.paid.currency)
         if command.refund_total is not None:
-            take_in_total(payment, command.refund_total, books)
+            take_in_total(payment, command.refund_total, None, books)
         return describe(payment)
     owner = payment.customer_id or command.customer_id or _linked_owner(command, books)
     try:
@@ -90,12 +65,20 @@ def record_purchase(command: RecordPurchase, books: Books) -> dict[str, Any]:
     except Parked as parked:
         _record_money(payment, command, owner, books)
         return {**describe(payment), **parked.values}
-    accounts = _accounts_with_room(worths, owner, books)
+    now = books.now(payment)
+    shares = shares_of(command, worths, now, books)
+    awards = [
+        *(single_award(worth, command, now) for worth in worths if not worth.periodic),
+        *(award for share in shares for award in share.awards),
+    ]
+    accounts = _accounts_with_room(awards, shares, owner, books)
     _record_money(payment, command, owner, books)
     if command.refund_total is not None:
-        take_in_total(payment, command.refund_total, books)
+        take_in_total(payment, command.refund_total, None, books)
     _learn(worths, command, books)
-    _grant_all(payment, command, worths, accounts, books)
+    for share in shares:
+        share_period(share, books)
+    _grant_all(payment, worths, awards, accounts, books)
     _link(command, books)
     remove_refunded(payment, books)
     return describe(payment)
@@ -104,7 +87,7 @@ def record_purchase(command: RecordPurchase, books: Books) -> dict[str, Any]:
 def assign_purchase(command: AssignPurchase, books: Books) -> dict[str, Any]:
     """Say whose a purchase is that waits for an owner; refuses one that was granted."""
     payment = find_payment(command, books)
-    if payment.version == 0:
+    if payment.paid is None:
         raise PaymentNotFound(payment_id=payment.payment_id)
     if payment.granted and payment.customer_id != command.customer_id:
         raise PaymentAlreadyGranted(payment_id=payment.payment_id, customer_id=payment.customer_id)
@@ -128,7 +111,7 @@ def _unknown_customer(command: RecordPurchase) -> Parked:
     return Parked(reason="unknown_customer", waits_for=waits_for)
 
 
-def _worths(command: RecordPurchase, books: Books) -> list[_Worth]:
+def _worths(command: RecordPurchase, books: Books) -> list[Worth]:
     """All lines with what they are worth. Raises Parked where that is not known of every one."""
     if command.lines is None:
         raise Parked(
@@ -139,51 +122,52 @@ def _worths(command: RecordPurchase, books: Books) -> list[_Worth]:
     return [_worth(line, command, books) for line in command.lines]
 
 
-def _worth(line: PurchaseLine, command: RecordPurchase, books: Books) -> _Worth:
+def _worth(line: PurchaseLine, command: RecordPurchase, books: Books) -> Worth:
     if line.price_id is None:
-        return _Worth(line, None, None)
+        return Worth(line, None, None)
+    if line.proration and line.period is None:
+        raise Parked(
+            reason="unknown_value",
+            waits_for=None,
+            detail=f"the proration of {line.price_id} names no period",
+        )
     price = find_price(command.provider, line.price_id, books)
     terms = price.terms
     if line.learned is not None and (terms is None or terms.origin == "learned"):
-        terms = _learned_terms(line.learned)
+        terms = learned_terms(line.learned)
     if terms is None:
         raise Parked(
             reason="unknown_price", waits_for=waiting.price(command.provider, line.price_id)
         )
-    return _Worth(line, terms, price)
+    return Worth(line, terms, price)
 
 
-def _learned_terms(learned: LearnedPrice) -> PriceTerms:
-    return PriceTerms(
-        credits=learned.credits,
-        asset="credits",
-        kind=learned.kind,
-        name=learned.name,
-        expires_after_days=None,
-        plan_family=learned.plan_family,
-        version=learned.version,
-        origin="learned",
-    )
-
-
-def _accounts_with_room(worths: Sequence[_Worth], owner: str, books: Books) -> _Accounts:
+def _accounts_with_room(
+    awards: Sequence[Award], shares: Sequence[PeriodShare], owner: str, books: Books
+) -> _Accounts:
     """The owner's accounts that get something. Raises BalanceLimitExceeded."""
-    amounts: dict[str, int] = {}
-    for worth in worths:
-        if worth.terms is not None and worth.credits:
-            asset = worth.terms.asset
-            amounts[asset] = amounts.get(asset, 0) + worth.credits
-    accounts = {asset: books.account(owner, asset) for asset in amounts}
-    for asset, account in accounts.items():
+    amounts: dict[tuple[str, str], int] = {}
+    for award in awards:
+        if award.credits:
+            whose = (owner, award.asset)
+            amounts[whose] = amounts.get(whose, 0) + award.credits
+    for share in shares:
+        for change in share.changes:
+            whose = (change.payment.customer_id or owner, change.asset)
+            amounts[whose] = amounts.get(whose, 0) + max(0, change.by)
+    for (customer_id, asset), amount in amounts.items():
+        account = books.account(customer_id, asset)
         settle(account, books)
-        ensure_room(account, amounts[asset], repays=True)
-    return _Accounts(owner, accounts)
+        if amount:
+            ensure_room(account, amount, repays=True)
+    assets = {award.asset for award in awards if award.credits}
+    return _Accounts(owner, {asset: books.account(owner, asset) for asset in sorted(assets)})
 
 
 def _record_money(
     payment: Payment, command: RecordPurchase, owner: str | None, books: Books
 ) -> None:
-    if payment.version == 0:
+    if payment.paid is None:
         books.record(
             payment,
             PaymentRecorded,
@@ -192,10 +176,11 @@ def _record_money(
             paid=command.paid,
             paid_at=command.paid_at,
             refund_total=command.refund_total,
+            subscription_id=command.subscription_id,
         )
 
 
-def _learn(worths: Sequence[_Worth], command: RecordPurchase, books: Books) -> None:
+def _learn(worths: Sequence[Worth], command: RecordPurchase, books: Books) -> None:
     """Keep what the provider's metadata says of a price that nobody has entered."""
     for worth in worths:
         price, terms = worth.price, worth.terms
@@ -206,62 +191,37 @@ def _learn(worths: Sequence[_Worth], command: RecordPurchase, books: Books) -> N
 
 def _grant_all(
     payment: Payment,
-    command: RecordPurchase,
-    worths: Sequence[_Worth],
+    worths: Sequence[Worth],
+    awards: Sequence[Award],
     accounts: _Accounts,
     books: Books,
 ) -> None:
-    # A provider's clock may be ahead of ours; a lot cannot start before it was there.
-    paid_at = min(command.paid_at, books.now(payment))
+    assert payment.paid is not None
     grants = []
-    for worth, cost in zip(worths, _costs(command.paid, worths), strict=True):
-        if worth.terms is None or not worth.credits:
-            continue
-        account = accounts.by_asset[worth.terms.asset]
-        granted = grant(
-            account,
-            books,
-            amount=worth.credits,
-            source=_SOURCE,
-            priority=books.policies.priorities[_SOURCE],
-            effective_at=paid_at,
-            expires_at=_expiry(worth.terms, paid_at),
-            cost_basis=cost,
-            payment_id=payment.payment_id,
-            reference=command.provider_id,
-        )
-        grants.append(PaymentGrant(grant_id_of(account, granted), worth.terms.asset, worth.credits))
-    lines = tuple(
-        PaidLine(
+    for award, cost in zip(awards, costs(payment.paid, awards), strict=True):
+        if award.credits:
+            account = accounts.by_asset[award.asset]
+            grant_id = grant_award(award, account, payment, cost, books)
+            grants.append(PaymentGrant(grant_id, award.asset, award.credits, award.period_end))
+    books.record(
+        payment,
+        PaymentGranted,
+        customer_id=accounts.owner,
+        lines=tuple(_paid_lines(worths)),
+        grants=tuple(grants),
+    )
+
+
+def _paid_lines(worths: Sequence[Worth]) -> Iterator[PaidLine]:
+    for worth in worths:
+        yield PaidLine(
             worth.line.price_id,
             worth.line.quantity,
             worth.terms.asset if worth.terms else None,
-            worth.credits,
+            -worth.credits if worth.line.credited else worth.credits,
+            worth.line.period,
+            worth.line.proration,
         )
-        for worth in worths
-    )
-    books.record(
-        payment, PaymentGranted, customer_id=accounts.owner, lines=lines, grants=tuple(grants)
-    )
-
-
-def _expiry(terms: PriceTerms, paid_at: datetime) -> datetime:
-    return paid_at + timedelta(days=terms.expires_after_days or ONE_TIME_EXPIRES_AFTER_DAYS)
-
-
-def _costs(paid: Money, worths: Sequence[_Worth]) -> Iterator[Money]:
-    """Each line's part of what was paid, so that the parts add up to all of it.
-
-    By the lines' own amounts where each of them has one; else in equal parts.
-    """
-    known = [max(0, w.line.amount) for w in worths if w.line.amount is not None]
-    weights = known if len(known) == len(worths) and any(known) else [1 for _ in worths]
-    whole, before = sum(weights), 0
-    for weight in weights:
-        upto = before + weight
-        part = paid.share(upto, whole).amount - paid.share(before, whole).amount
-        before = upto
-        yield Money(part, paid.currency)
 
 
 def _link(command: RecordPurchase, books: Books) -> None:

@@ -22,11 +22,18 @@ from creditledger.domain.errors import Invalid
 from creditledger.domain.grants import change_expiry, grant_credits
 from creditledger.domain.holds import capture_hold, hold_credits, release_hold
 from creditledger.domain.link import close_link, link_customer
-from creditledger.domain.price import set_price
+from creditledger.domain.price import report_price, set_price
+from creditledger.domain.product import report_product
 from creditledger.domain.purchases import assign_purchase, record_purchase
 from creditledger.domain.refunds import refund_deduction
-from creditledger.domain.removals import report_refund, report_refund_total
+from creditledger.domain.removals import (
+    report_dispute,
+    report_refund,
+    report_refund_total,
+    tie_payment,
+)
 from creditledger.domain.revocations import reinstate_grant, revoke_grant
+from creditledger.domain.subscription import report_subscription
 from creditledger.domain.transfers import transfer_credits
 
 
@@ -99,6 +106,15 @@ def _purchase(command: p.RecordPurchase) -> Iterable[UUID]:
     for line in command.lines or ():
         if line.price_id is not None:
             yield ids.price_stream(command.provider, line.price_id)
+        if line.period is not None:
+            name = command.subscription_id or command.provider_id
+            yield ids.period_stream(command.provider, name, line.period.end)
+
+
+def _subscription(command: p.ReportSubscription) -> Iterable[UUID]:
+    yield ids.subscription_stream(command.provider, command.subscription_id)
+    if command.provider_customer_id is not None:
+        yield ids.link_stream(command.provider, command.provider_customer_id)
 
 
 def _link(command: p.LinkCustomer | p.CloseLink) -> Iterable[UUID]:
@@ -123,6 +139,13 @@ RULES: dict[type[c.Command], Rule] = {
     p.AssignPurchase: Rule(assign_purchase, _payment),
     p.ReportRefund: Rule(report_refund, _payment),
     p.ReportRefundTotal: Rule(report_refund_total, _payment),
+    p.TiePayment: Rule(tie_payment, _payment),
+    p.ReportDispute: Rule(report_dispute, _payment),
+    p.ReportSubscription: Rule(report_subscription, _subscription),
+    p.ReportProduct: Rule(
+        report_product, lambda x: (ids.product_stream(x.provider, x.product_id),)
+    ),
+    p.ReportPrice: Rule(report_price, lambda x: (ids.price_stream(x.provider, x.price_id),)),
     p.SetPrice: Rule(set_price, lambda x: (ids.price_stream(x.provider, x.price_id),)),
     p.LinkCustomer: Rule(link_customer, _link),
     p.CloseLink: Rule(close_link, _link),

@@ -27,10 +27,13 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import register_topic
 
+from creditledger.domain.billing import BILLING_EVENTS
 from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
 from creditledger.domain.link import LINK_EVENTS
-from creditledger.domain.payment import PAYMENT_EVENTS
+from creditledger.domain.payment_events import PAYMENT_EVENTS
 from creditledger.domain.price import PRICE_EVENTS
+from creditledger.domain.product import PRODUCT_EVENTS
+from creditledger.domain.subscription import SUBSCRIPTION_EVENTS
 
 #: Every class that may stand in the log.
 EVENT_CLASSES: Final[tuple[type[Event], ...]] = (
@@ -39,6 +42,9 @@ EVENT_CLASSES: Final[tuple[type[Event], ...]] = (
     *PAYMENT_EVENTS,
     *PRICE_EVENTS,
     *LINK_EVENTS,
+    *BILLING_EVENTS,
+    *SUBSCRIPTION_EVENTS,
+    *PRODUCT_EVENTS,
 )
 
 _VERSION_MARK: Final = b'{"class_version":'

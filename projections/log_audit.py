@@ -23,7 +23,8 @@ from creditledger.domain.account import CreditAccount
 from creditledger.domain.events import TRAIL_EVENTS, AccountEvent, Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.link import LinkEvent
-from creditledger.domain.payment import Payment, PaymentEvent
+from creditledger.domain.payment import Payment
+from creditledger.domain.payment_events import PaymentEvent
 from creditledger.projections.account_audit import AccountAudit
 from creditledger.projections.findings import Findings, Witness
 

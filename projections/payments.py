@@ -13,12 +13,12 @@ from creditledger.domain import answers, ids
 from creditledger.domain import events as e
 from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
 from creditledger.domain.link import LINK_EVENTS
-from creditledger.domain.payment import (
+from creditledger.domain.payment import PaymentStatus
+from creditledger.domain.payment_events import (
     PAYMENT_EVENTS,
     PaymentEvent,
     PaymentGranted,
     PaymentRecorded,
-    PaymentStatus,
     RefundReported,
     RefundTotalReported,
 )

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, Cursor
 from creditledger.domain import answers
 from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
 from creditledger.domain.link import LINK_EVENTS
-from creditledger.domain.payment import PAYMENT_EVENTS
+from creditledger.domain.payment_events import PAYMENT_EVENTS
 from creditledger.domain.price import PRICE_EVENTS, PriceSet
 from creditledger.projections import paging
 from creditledger.projections.projection import Projection, Recorded, as_json

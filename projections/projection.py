@@ -17,7 +17,7 @@ from psycopg import Cursor
 
 from creditledger.domain.events import TRAIL_EVENTS, Event
 from creditledger.domain.link import LINK_EVENTS
-from creditledger.domain.payment import PAYMENT_EVENTS
+from creditledger.domain.payment_events import PAYMENT_EVENTS
 from creditledger.domain.price import PRICE_EVENTS
 
 #: An event and its position in the log.

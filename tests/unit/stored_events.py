@@ -10,7 +10,7 @@ from creditledger.domain import ids
 from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.events import Balance, Context, Event, LotAmount, LotTerms
 from creditledger.domain.link import CustomerLinked, LinkClosed
-from creditledger.domain.payment import (
+from creditledger.domain.payment_events import (
     PaidLine,
     PaymentAssigned,
     PaymentGrant,

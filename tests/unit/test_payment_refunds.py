@@ -10,7 +10,7 @@ from creditledger.domain import events as e
 from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.commands import Command, DeductCredits, ReinstateGrant, RevokeGrant
 from creditledger.domain.errors import LedgerError, Parked
-from creditledger.domain.payment import RefundReported, RemovalSet
+from creditledger.domain.payment_events import RefundReported, RemovalSet
 from creditledger.domain.provider_commands import PurchaseLine, ReportRefund, SetPrice
 from purchase_story import (
     CUSTOMER,

@@ -11,7 +11,7 @@ from creditledger.domain import events as e
 from creditledger.domain.amounts import CREDITS_MAX, Credits, Money
 from creditledger.domain.errors import Invalid, Parked
 from creditledger.domain.link import CustomerLinked
-from creditledger.domain.payment import PaymentGranted, PaymentRecorded
+from creditledger.domain.payment_events import PaymentGranted, PaymentRecorded
 from creditledger.domain.price import PriceSet
 from creditledger.domain.provider_commands import (
     AssignPurchase,

@@ -1,0 +1,85 @@
+"""Products of a provider's catalogue: names for people, and nothing that credits depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+from creditledger.domain import ids
+from creditledger.domain.aggregate import Aggregate
+from creditledger.domain.books import Books
+from creditledger.domain.events import Event
+from creditledger.domain.provider_commands import Provider, ReportProduct
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductReported(Event):
+    """The provider's catalogue told how a product stood at `as_of`."""
+
+    TOPIC: ClassVar[str] = "creditledger.ProductReported"
+
+    provider: Provider
+    product_id: str
+    name: str | None
+    active: bool
+    plan_family: str | None
+    version: str | None
+    as_of: datetime
+
+
+PRODUCT_EVENTS: tuple[type[Event], ...] = (ProductReported,)
+
+
+class Product(Aggregate):
+    """A product of a provider, as its catalogue told it last."""
+
+    __slots__ = ("reported",)
+
+    EVENTS: ClassVar[tuple[type[Event], ...]] = PRODUCT_EVENTS
+
+    def __init__(self, stream: UUID) -> None:
+        super().__init__(stream)
+        self.reported: ProductReported | None = None
+
+    def copy(self) -> Self:
+        """The same state again."""
+        other = type(self)(self.id)
+        for name in (*Product.__slots__, "version", "recorded_at"):
+            setattr(other, name, getattr(self, name))
+        return other
+
+    def _evolve(self, event: Event) -> None:
+        match event:
+            case ProductReported():
+                self.reported = event
+
+
+def report_product(command: ReportProduct, books: Books) -> dict[str, Any]:
+    """Keep how a product stood, where that is newer than what is known and says something else."""
+    stream = ids.product_stream(command.provider, command.product_id)
+    product = books.get(Product, stream)
+    known = product.reported
+    if known is None or (_said(known) != _said(command) and _newness(command) > _newness(known)):
+        books.record(
+            product,
+            ProductReported,
+            provider=command.provider,
+            product_id=command.product_id,
+            name=command.name,
+            active=command.active,
+            plan_family=command.plan_family,
+            version=command.version,
+            as_of=command.as_of,
+        )
+    return {"provider": command.provider, "product_id": command.product_id}
+
+
+def _said(of: ProductReported | ReportProduct) -> tuple[Any, ...]:
+    return (of.name, of.active, of.plan_family, of.version)
+
+
+def _newness(of: ProductReported | ReportProduct) -> tuple[datetime, bool, str]:
+    """Reports in the order in which they stand; of two of one moment, the product's end last."""
+    return (of.as_of, not of.active, repr(_said(of)))

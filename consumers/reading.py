@@ -16,6 +16,7 @@ from typing import Any
 from creditledger.domain.amounts import CREDITS_MAX, Credits, Money
 from creditledger.domain.commands import Command
 from creditledger.domain.errors import Parked
+from creditledger.domain.provider_commands import Period
 
 #: Longer than any id that the providers make; it bounds what reaches the log and its indexes.
 ID_LENGTH_MAX = 255
@@ -254,3 +255,13 @@ class Reader:
 
     def _no_time(self, name: str) -> datetime:
         raise self.unknown(name, "a time with an offset")
+
+
+def period(start: datetime | None, end: datetime | None) -> Period | None:
+    """From `start` to `end`; None where one is not told, or no time lies between them."""
+    return Period(start, end) if start and end and end > start else None
+
+
+def moment_of(record: Reader) -> datetime | None:
+    """When one of Polar's records was last changed, as it says itself."""
+    return record.time_or_none("modified_at") or record.time_or_none("created_at")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from creditledger.consumers.reading import Reader
+from creditledger.consumers.reading import Reader, period
 from creditledger.consumers.stripe_catalogue import learned_price
 from creditledger.domain.provider_commands import LearnedPrice, Period, PurchaseLine
 from creditledger.infra.stripe_api import StripeApi
@@ -72,11 +72,8 @@ def _credited(line: Reader, source: Reader | None, *, proration: bool) -> bool:
 
 def _period(line: Reader) -> Period | None:
     """The time that a line pays for; what is bought for good has one without length."""
-    period = line.object_or_none("period")
-    if period is None:
-        return None
-    start, end = period.seconds("start"), period.seconds("end")
-    return Period(start, end) if end > start else None
+    told = line.object_or_none("period")
+    return None if told is None else period(told.seconds("start"), told.seconds("end"))
 
 
 def _quantity(line: Reader) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from creditledger.consumers.reading import Ignored, Reader, Told
+from creditledger.consumers.reading import Ignored, Reader, Told, period
 from creditledger.consumers.stripe_catalogue import is_usage
 from creditledger.domain.provider_commands import Period, ReportSubscription, SubscriptionState
 
@@ -59,6 +59,6 @@ def _is_usage(item: Reader) -> bool:
 
 
 def _period(item: Reader) -> Period | None:
-    start = item.seconds_or_none("current_period_start")
-    end = item.seconds_or_none("current_period_end")
-    return Period(start, end) if start and end and end > start else None
+    return period(
+        item.seconds_or_none("current_period_start"), item.seconds_or_none("current_period_end")
+    )

@@ -9,13 +9,21 @@ from importlib.metadata import version as installed_version
 import typer
 from psycopg import OperationalError
 
-from creditledger.api import cli_clients, cli_projections, cli_service, cli_webhooks
+from creditledger.api import (
+    cli_clients,
+    cli_projections,
+    cli_reconcile,
+    cli_service,
+    cli_webhooks,
+)
 from creditledger.api.cli_database import database_connection
 from creditledger.api.cli_tables import print_table
 from creditledger.domain.store import Unavailable
 from creditledger.infra.clients import ClientRefused
 from creditledger.infra.embedded_postgres import EmbeddedPostgresFailed
 from creditledger.infra.migrate import MigrationRefused, migrate
+from creditledger.infra.provider_lists import ProviderAway, ProviderRefused
+from creditledger.infra.reconciliation_schedule import NoKey
 from creditledger.infra.sandbox import create_sandbox_key, webhook_secrets, with_sandbox_secrets
 from creditledger.infra.settings import InvalidSettings, load_settings, redacted, unknown_variables
 from creditledger.infra.wiring import NoDatabase, database
@@ -29,8 +37,11 @@ _EXPECTED = (
     InvalidSettings,
     MigrationRefused,
     NoDatabase,
+    NoKey,
     OperationalError,
     PoisonedEvent,
+    ProviderAway,
+    ProviderRefused,
     RebuildRefused,
     Unavailable,
 )
@@ -46,6 +57,7 @@ app.command()(cli_service.serve)
 app.command()(cli_service.work)
 app.command()(cli_service.postgres)
 app.command()(cli_projections.verify)
+app.command("reconcile")(cli_reconcile.reconcile_command)
 app.add_typer(cli_clients.clients_app, name="clients")
 app.add_typer(cli_clients.keys_app, name="keys")
 app.add_typer(cli_projections.projections_app, name="projections")

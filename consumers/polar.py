@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from creditledger.consumers.polar_catalogue import product
+from creditledger.consumers.polar_disputes import dispute
 from creditledger.consumers.polar_orders import order, refund
 from creditledger.consumers.polar_subscriptions import subscription
 from creditledger.consumers.reading import Ignored, Reader, Told, moment_of, unsupported_version
@@ -90,6 +91,7 @@ _TRANSLATIONS: Final = {
     "customer.deleted": _customer_deleted,
     "customer.state_changed": _customer,
     "customer.updated": _customer,
+    "dispute.updated": dispute,
     "order.created": order,
     "order.paid": order,
     "order.refunded": order,

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CREDITLEDGER_"
@@ -18,6 +26,9 @@ PREFIX = "CREDITLEDGER_"
 _TEST_PREFIX = f"{PREFIX}TEST_"
 
 Environment = Literal["sandbox", "production"]
+
+#: Secret and restricted keys say whether money is real.
+_STRIPE_KEY = re.compile(r"[sr]k_(?P<mode>live|test)_")
 
 
 def _split(value: object) -> object:
@@ -91,14 +102,28 @@ class Settings(BaseSettings):
     )
     stripe_api_key: SecretStr | None = Field(
         default=None,
-        description="Looks up what was bought where a payment does not say it; optional",
+        description="Looks up what was bought where a payment does not say it, and reconciles; "
+        "optional",
     )
     polar_access_token: SecretStr | None = Field(
         default=None,
-        description="Accepted and not used: Polar's orders say what was bought",
+        description="Reconciles with Polar's own lists; optional, but lost chargebacks send no "
+        "event",
     )
-    stripe_environment: Environment = Field(default="sandbox", description="Whose events count")
-    polar_environment: Environment = Field(default="sandbox", description="Whose events count")
+    stripe_environment: Environment = Field(
+        default="sandbox",
+        validate_default=True,
+        description="Whose events count; the API key must be of the same",
+    )
+    polar_environment: Environment = Field(
+        default="sandbox", description="Whose events count, and which of Polar's APIs is asked"
+    )
+    reconcile_interval_hours: int = Field(
+        default=24,
+        ge=0,
+        le=720,
+        description="How often a provider whose key is set is reconciled; 0 for never",
+    )
     webhook_retention_days: int = Field(
         default=90, ge=1, le=3650, description="How long the bodies of finished deliveries are kept"
     )
@@ -202,6 +227,19 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged, to standard error"
     )
+
+    @field_validator("stripe_environment")
+    @classmethod
+    def _of_the_keys(cls, environment: Environment, info: ValidationInfo) -> Environment:
+        """A key of one environment must never book into the other's ledger."""
+        key = info.data.get("stripe_api_key")
+        match = _STRIPE_KEY.match(key.get_secret_value()) if key is not None else None
+        if match is not None and (match["mode"] == "live") != (environment == "production"):
+            raise ValueError(
+                f"is {environment}, but {PREFIX}STRIPE_API_KEY is a {match['mode']} key"
+                f" ({match[0]}…); set the key of this environment, or the environment of this key"
+            )
+        return environment
 
     @property
     def address(self) -> str:

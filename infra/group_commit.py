@@ -88,11 +88,11 @@ class _Waiting:
 _Answer = tuple[_Waiting, Outcome | None, Exception | None]
 
 
-class GroupCommit:
-    """The writer of one ledger: a bounded queue and one thread, from construction to `close`.
+class CommitQueue:
+    """A bounded queue of commands, and what the writer of one ledger does with them.
 
     `queue_limit` and `batch_limit` count commands; a batch counts all of its own and is never
-    split. `observe` is called in the writer's thread after each transaction.
+    split. `observe` is called after each transaction; `clock` tells seconds that only grow.
     """
 
     def __init__(
@@ -103,29 +103,20 @@ class GroupCommit:
         batch_limit: int = BATCH_LIMIT,
         answer_seconds_max: float = ANSWER_SECONDS_MAX,
         observe: Callable[[Commit], None] | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._ledger = ledger
         self._queue_limit = queue_limit
         self._batch_limit = batch_limit
         self._answer_seconds_max = answer_seconds_max
         self._observe = observe
+        self._clock = clock
         self._queue: deque[_Waiting] = deque()
         self._queued_commands = 0
         self._in_hand: list[_Waiting] = []
         self._seconds_per_command = 0.0
         self._closing = False
         self._changed = threading.Condition(threading.Lock())
-        self._closed = threading.Event()
-        self._writer = threading.Thread(target=self._write, name="group-commit", daemon=True)
-        self._watcher = threading.Thread(target=self._watch, name="group-commit-watch", daemon=True)
-        self._writer.start()
-        self._watcher.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def queued_commands(self) -> int:
@@ -140,34 +131,15 @@ class GroupCommit:
         the item was given up before it was tried. Cancelling it in the queue takes it out.
         """
         reply: Future[Outcome] = Future()
-        self._enqueue(_Waiting(item, _commands(item), monotonic(), None, reply))
+        self._enqueue(_Waiting(item, _commands(item), self._clock(), None, reply))
         return reply
 
     async def submit_async(self, item: Wish | Batch) -> Outcome:
         """The outcome of an item, after the commit; raises what `submit` and its future raise."""
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Outcome] = loop.create_future()
-        self._enqueue(_Waiting(item, _commands(item), monotonic(), loop, reply))
+        self._enqueue(_Waiting(item, _commands(item), self._clock(), loop, reply))
         return await reply
-
-    def close(self, *, timeout_seconds: float = CLOSE_SECONDS_MAX) -> None:
-        """Take nothing new, finish what is queued, and stop.
-
-        What has not been tried when the time is over is told Overloaded; what is being tried,
-        Unavailable. Safe to call twice.
-        """
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._writer.join(timeout_seconds)
-        with self._changed:
-            untried, in_hand = list(self._queue), self._in_hand
-            self._queue.clear()
-            self._queued_commands = 0
-        _fail(untried, partial(Overloaded, 1))
-        _fail(in_hand, partial(Unavailable, "the service stopped before the outcome was known"))
-        self._closed.set()
-        self._watcher.join()
 
     # Queueing.
 
@@ -208,15 +180,19 @@ class GroupCommit:
 
     # Writing.
 
-    def _write(self) -> None:
-        while batch := self._take():
-            began = monotonic()
-            outcomes, trouble = self._decide(batch)
-            if outcomes is None:
-                _fail(batch, partial(Unavailable, trouble))
-            else:
-                _tell(batch, outcomes)
-            self._measure(batch, began, succeeded=outcomes is not None)
+    def write_next(self) -> bool:
+        """Wait for commands, have them decided and saved, and answer; False when all is done."""
+        batch = self._take()
+        if not batch:
+            return False
+        began = self._clock()
+        outcomes, trouble = self._decide(batch)
+        if outcomes is None:
+            _fail(batch, partial(Unavailable, trouble))
+        else:
+            _tell(batch, outcomes)
+        self._measure(batch, began, succeeded=outcomes is not None)
+        return True
 
     def _decide(self, batch: Sequence[_Waiting]) -> tuple[Sequence[Outcome] | None, str]:
         """The outcomes, or why there are none."""
@@ -231,7 +207,7 @@ class GroupCommit:
         return outcomes, ""
 
     def _measure(self, batch: Sequence[_Waiting], began: float, *, succeeded: bool) -> None:
-        seconds = monotonic() - began
+        seconds = self._clock() - began
         commands = sum(waiting.commands for waiting in batch)
         self._seconds_per_command = seconds / commands
         if self._observe is not None:
@@ -243,18 +219,80 @@ class GroupCommit:
 
     # Watching.
 
+    def give_up(self) -> None:
+        """Answer those who have waited too long, whether their commands were tried or not."""
+        untried: list[_Waiting] = []
+        oldest = self._clock() - self._answer_seconds_max
+        with self._changed:
+            while self._queue and self._queue[0].since < oldest:
+                untried.append(self._queue.popleft())
+                self._queued_commands -= untried[-1].commands
+            in_hand = [waiting for waiting in self._in_hand if waiting.since < oldest]
+            retry_after_seconds = self._retry_after_seconds()
+        _fail(untried, partial(Overloaded, retry_after_seconds))
+        _fail(in_hand, partial(Unavailable, "the database has not answered in time"))
+
+
+class GroupCommit(CommitQueue):
+    """The writer of one ledger: the queue and its threads, from construction to `close`.
+
+    `observe` is called in the writer's thread.
+    """
+
+    def __init__(
+        self,
+        ledger: Decider,
+        *,
+        queue_limit: int = QUEUE_LIMIT,
+        batch_limit: int = BATCH_LIMIT,
+        answer_seconds_max: float = ANSWER_SECONDS_MAX,
+        observe: Callable[[Commit], None] | None = None,
+    ) -> None:
+        super().__init__(
+            ledger,
+            queue_limit=queue_limit,
+            batch_limit=batch_limit,
+            answer_seconds_max=answer_seconds_max,
+            observe=observe,
+        )
+        self._closed = threading.Event()
+        self._writer = threading.Thread(target=self._write, name="group-commit", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="group-commit-watch", daemon=True)
+        self._writer.start()
+        self._watcher.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, *, timeout_seconds: float = CLOSE_SECONDS_MAX) -> None:
+        """Take nothing new, finish what is queued, and stop.
+
+        What has not been tried when the time is over is told Overloaded; what is being tried,
+        Unavailable. Safe to call twice.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._writer.join(timeout_seconds)
+        with self._changed:
+            untried, in_hand = list(self._queue), self._in_hand
+            self._queue.clear()
+            self._queued_commands = 0
+        _fail(untried, partial(Overloaded, 1))
+        _fail(in_hand, partial(Unavailable, "the service stopped before the outcome was known"))
+        self._closed.set()
+        self._watcher.join()
+
+    def _write(self) -> None:
+        while self.write_next():
+            pass
+
     def _watch(self) -> None:
         while not self._closed.wait(_WATCH_SECONDS):
-            untried: list[_Waiting] = []
-            oldest = monotonic() - self._answer_seconds_max
-            with self._changed:
-                while self._queue and self._queue[0].since < oldest:
-                    untried.append(self._queue.popleft())
-                    self._queued_commands -= untried[-1].commands
-                in_hand = [waiting for waiting in self._in_hand if waiting.since < oldest]
-                retry_after_seconds = self._retry_after_seconds()
-            _fail(untried, partial(Overloaded, retry_after_seconds))
-            _fail(in_hand, partial(Unavailable, "the database has not answered in time"))
+            self.give_up()
 
 
 def _commands(item: Wish | Batch) -> int:

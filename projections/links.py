@@ -8,12 +8,10 @@ from typing import Any, ClassVar, Final
 from psycopg import AsyncConnection, Cursor
 
 from creditledger.domain import answers
-from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
+from creditledger.domain.events import Event
 from creditledger.domain.link import LINK_EVENTS, CustomerLinked, LinkClosed
-from creditledger.domain.payment_events import PAYMENT_EVENTS
-from creditledger.domain.price import PRICE_EVENTS
 from creditledger.projections import paging
-from creditledger.projections.projection import Projection, Recorded, as_json
+from creditledger.projections.projection import Projection, Recorded, all_but, as_json
 from creditledger.projections.queries import rows_of
 
 # A link that is said again is open again only where a person says it.
@@ -50,12 +48,7 @@ class Links(Projection):
     name: ClassVar[str] = "links"
     tables: ClassVar[tuple[str, ...]] = ("links",)
     handles: ClassVar[tuple[type[Event], ...]] = LINK_EVENTS
-    ignores: ClassVar[tuple[type[Event], ...]] = (
-        *ACCOUNT_EVENTS,
-        *TRAIL_EVENTS,
-        *PAYMENT_EVENTS,
-        *PRICE_EVENTS,
-    )
+    ignores: ClassVar[tuple[type[Event], ...]] = all_but(*LINK_EVENTS)
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """Links are rare, so they are written one by one."""

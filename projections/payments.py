@@ -11,8 +11,7 @@ from psycopg import AsyncConnection, Cursor
 
 from creditledger.domain import answers, ids
 from creditledger.domain import events as e
-from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
-from creditledger.domain.link import LINK_EVENTS
+from creditledger.domain.events import Event
 from creditledger.domain.payment import PaymentStatus
 from creditledger.domain.payment_events import (
     PAYMENT_EVENTS,
@@ -22,9 +21,8 @@ from creditledger.domain.payment_events import (
     RefundReported,
     RefundTotalReported,
 )
-from creditledger.domain.price import PRICE_EVENTS
 from creditledger.projections import paging
-from creditledger.projections.projection import Projection, Recorded, as_json
+from creditledger.projections.projection import Projection, Recorded, all_but, as_json
 from creditledger.projections.queries import rows_of
 
 _FIND: Final = "SELECT * FROM payments WHERE stream = ANY(%s)"
@@ -82,12 +80,7 @@ class Payments(Projection):
     name: ClassVar[str] = "payments"
     tables: ClassVar[tuple[str, ...]] = ("payments", "payment_grants")
     handles: ClassVar[tuple[type[Event], ...]] = (*PAYMENT_EVENTS, e.Revoked, e.Reinstated)
-    ignores: ClassVar[tuple[type[Event], ...]] = (
-        *(kind for kind in ACCOUNT_EVENTS if kind not in (e.Revoked, e.Reinstated)),
-        *TRAIL_EVENTS,
-        *PRICE_EVENTS,
-        *LINK_EVENTS,
-    )
+    ignores: ClassVar[tuple[type[Event], ...]] = all_but(*handles)
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """Fold each payment's events into its row, and write each row once."""

@@ -8,12 +8,10 @@ from typing import Any, ClassVar, Final
 from psycopg import AsyncConnection, Cursor
 
 from creditledger.domain import answers
-from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
-from creditledger.domain.link import LINK_EVENTS
-from creditledger.domain.payment_events import PAYMENT_EVENTS
+from creditledger.domain.events import Event
 from creditledger.domain.price import PRICE_EVENTS, PriceSet
 from creditledger.projections import paging
-from creditledger.projections.projection import Projection, Recorded, as_json
+from creditledger.projections.projection import Projection, Recorded, all_but, as_json
 from creditledger.projections.queries import rows_of
 
 _UPSERT: Final = """
@@ -43,12 +41,7 @@ class Prices(Projection):
     name: ClassVar[str] = "prices"
     tables: ClassVar[tuple[str, ...]] = ("prices",)
     handles: ClassVar[tuple[type[Event], ...]] = PRICE_EVENTS
-    ignores: ClassVar[tuple[type[Event], ...]] = (
-        *ACCOUNT_EVENTS,
-        *TRAIL_EVENTS,
-        *PAYMENT_EVENTS,
-        *LINK_EVENTS,
-    )
+    ignores: ClassVar[tuple[type[Event], ...]] = all_but(*PRICE_EVENTS)
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """The last word on each price stands."""

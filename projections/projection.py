@@ -15,10 +15,13 @@ from typing import Any, ClassVar, Final
 import msgspec
 from psycopg import Cursor
 
-from creditledger.domain.events import TRAIL_EVENTS, Event
+from creditledger.domain.billing import BILLING_EVENTS
+from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, Event
 from creditledger.domain.link import LINK_EVENTS
 from creditledger.domain.payment_events import PAYMENT_EVENTS
 from creditledger.domain.price import PRICE_EVENTS
+from creditledger.domain.product import PRODUCT_EVENTS
+from creditledger.domain.subscription import SUBSCRIPTION_EVENTS
 
 #: An event and its position in the log.
 Recorded = tuple[int, Event]
@@ -27,9 +30,17 @@ Recorded = tuple[int, Event]
 BESIDE_ACCOUNTS: Final[tuple[type[Event], ...]] = (
     *TRAIL_EVENTS,
     *PAYMENT_EVENTS,
+    *BILLING_EVENTS,
+    *SUBSCRIPTION_EVENTS,
     *PRICE_EVENTS,
+    *PRODUCT_EVENTS,
     *LINK_EVENTS,
 )
+
+
+def all_but(*handled: type[Event]) -> tuple[type[Event], ...]:
+    """What a read model ignores that handles only these."""
+    return tuple(kind for kind in (*ACCOUNT_EVENTS, *BESIDE_ACCOUNTS) if kind not in handled)
 
 
 class UnknownEvent(Exception):

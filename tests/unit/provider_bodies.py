@@ -2,7 +2,9 @@
 
 One story runs through them: the customer `org_tern` buys two packs of 300 credits at Stripe for
 1400 cents and one of 600 at Polar for 1500 before tax, and both are refunded in two parts;
-`org_plover` buys 2000 credits at Stripe for 2600 by a bank debit that takes days.
+`org_plover` buys 2000 credits at Stripe for 2600 by a bank debit that takes days, and its bank
+disputes that. `org_tern` subscribes to the plan Nest at both, renews it, goes up to a larger one in
+the middle of a period, cancels, and at Polar changes its mind; `org_wren` tries Nest for two weeks.
 """
 
 from __future__ import annotations
@@ -29,10 +31,22 @@ STRIPE_PACK = "price_3TyMLbS0Eqh68LvS46CRZYlH"
 STRIPE_LARGE_PACK = "price_7LzVhUEOi64ioZzRvaVOjchW"
 POLAR_PACK = "3d1bf352-0a27-4b4e-9181-d304f000f6d4"
 
+STRIPE_NEST = "price_0pwgFH4Gcy7jvgeqb29t9FvT"
+STRIPE_FLOCK = "price_5zT6zjY71grFgaHFpvHCh8ST"
+POLAR_NEST = "4439858c-fbb7-4e33-832a-68c8586203ce"
+POLAR_COLONY = "265b9716-fadf-4b92-9468-41ec2ae1fc88"
+
 PRICES = (
     SetPrice(provider="stripe", price_id=STRIPE_PACK, credits=Credits(300)),
     SetPrice(provider="stripe", price_id=STRIPE_LARGE_PACK, credits=Credits(2000)),
     SetPrice(provider="polar", price_id=POLAR_PACK, credits=Credits(600)),
+)
+
+PLANS = (
+    SetPrice(provider="stripe", price_id=STRIPE_NEST, credits=Credits(700), kind="recurring"),
+    SetPrice(provider="stripe", price_id=STRIPE_FLOCK, credits=Credits(3000), kind="recurring"),
+    SetPrice(provider="polar", price_id=POLAR_NEST, credits=Credits(700), kind="recurring"),
+    SetPrice(provider="polar", price_id=POLAR_COLONY, credits=Credits(3600), kind="recurring"),
 )
 
 

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 from creditledger.api import openapi, problems
 from creditledger.api.batches import batches
@@ -21,6 +22,7 @@ from creditledger.api.commands import commands
 from creditledger.api.customers import customers
 from creditledger.api.desk import Desk
 from creditledger.api.events import events
+from creditledger.api.express import Express
 from creditledger.api.guard import Guard
 from creditledger.api.links import links
 from creditledger.api.lookups import lookups
@@ -46,7 +48,7 @@ _UNREACHABLE: Final = (
 )
 
 
-def create_app(service: Service, metrics: Metrics | None = None) -> FastAPI:
+def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     """The API of a service; `metrics` are those that its writer is observed by."""
     metrics = metrics or Metrics()
     app = FastAPI(
@@ -71,14 +73,13 @@ def create_app(service: Service, metrics: Metrics | None = None) -> FastAPI:
     app.include_router(webhooks(service, desk))
     app.include_router(operations(service, metrics))
     app.include_router(manual)
-    for unreachable in _UNREACHABLE:
-        app.add_exception_handler(unreachable, _unavailable)
-    app.add_exception_handler(LedgerError, _refused)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_middleware(SlashesInSegments)
+    for foreseen in (*_UNREACHABLE, LedgerError, ClientDisconnect):
+        app.add_exception_handler(foreseen, _foreseen)
     app.add_middleware(Guard, metrics=metrics)
+    # Around the guard, which asks the scope that goes in for the route that was found.
+    app.add_middleware(SlashesInSegments)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
-    return app
+    return Express(app, routes=app.routes, desk=desk, metrics=metrics, tell=_tell)
 
 
 def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -118,15 +119,23 @@ async def _unfit(_: Request, error: Exception) -> Response:
     return problems.respond_to(problems.unfit_by_shape(error.errors(), skip=1))
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, LedgerError)
-    return problems.respond(problems.body_of_error(error))
+async def _foreseen(_: Request, error: Exception) -> Response:
+    told = _tell(error)
+    assert told is not None
+    return told
 
 
-async def _unavailable(_: Request, error: Exception) -> Response:
-    return problems.respond_to(problems.unavailable())
-
-
-async def _gone(_: Request, error: Exception) -> Response:
-    # Nobody is there to read it.
-    return Response(status_code=400)
+def _tell(error: Exception) -> Response | None:
+    """The response to an error that is foreseen."""
+    match error:
+        case Problem():
+            return problems.respond_to(error)
+        case LedgerError():
+            return problems.respond(problems.body_of_error(error))
+        case ClientDisconnect():
+            # Nobody is there to read it.
+            return Response(status_code=400)
+        case _ if isinstance(error, _UNREACHABLE):
+            return problems.respond_to(problems.unavailable())
+        case _:
+            return None

@@ -28,8 +28,8 @@ class _BatchRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def handle(request: Request) -> Response:
             desk: Desk = request.app.state.desk
-            said = await CommandRequest.read(request, desk)
-            raw = await said.body(request, limit=BATCH_BODY_BYTES_MAX)
+            said = await CommandRequest.read(request.scope, desk)
+            raw = await said.body(request.receive, limit=BATCH_BODY_BYTES_MAX)
             # Megabytes take a while to read: others are served meanwhile.
             batch = await asyncio.to_thread(_batch, said, raw)
             outcome = await desk.decide(batch)

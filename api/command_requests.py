@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, get_type_hints
 from fastapi import Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from starlette.types import Receive, Scope
 
 from creditledger.api.auth import identify, key_of, permit
 from creditledger.api.bodies import Body
@@ -66,18 +67,18 @@ class CommandRequest:
         self.correlation_id = _named(headers, b"correlation-id", "Correlation-Id")
 
     @classmethod
-    async def read(cls, request: Request, desk: Desk) -> CommandRequest:
+    async def read(cls, scope: Scope, desk: Desk) -> CommandRequest:
         """What a request says whose caller may send commands. Raises Problem."""
-        headers = headers_of(request.scope)
+        headers = headers_of(scope)
         authorization = headers.get(b"authorization")
         key = None if authorization is None else key_of(authorization.decode("latin-1"))
         caller = permit(await identify(desk.authenticator, key), "commands")
-        return cls(caller, headers, query_of(request.scope))
+        return cls(caller, headers, query_of(scope))
 
-    async def body(self, request: Request, *, limit: int) -> bytes:
+    async def body(self, receive: Receive, *, limit: int) -> bytes:
         """The body, as it was sent. Raises Problem where it is too large or not sent as JSON."""
         require_json(self.headers)
-        return await read_body(request.receive, self.headers, limit=limit)
+        return await read_body(receive, self.headers, limit=limit)
 
     def wish(self, command: Command, key: str | None) -> Wish:
         """The wish for a command of this caller."""
@@ -131,27 +132,35 @@ class CommandRoute(APIRoute):
         endpoint = self.endpoint
         hints = get_type_hints(endpoint, include_extras=True)
         body_model: type[Body] = hints["body"]
-        subjects = {
+        self._endpoint: Callable[..., Command] = endpoint
+        self._validate = body_model.model_validate
+        self._subjects = {
             name: TypeAdapter(hints[name]).validate_python
             for name in signature(endpoint).parameters
             if name != "body"
         }
         all_optional = not any(field.is_required() for field in body_model.model_fields.values())
-        empty = b"{}" if all_optional else b""
+        self._empty = b"{}" if all_optional else b""
 
         async def handle(request: Request) -> Response:
             desk: Desk = request.app.state.desk
-            said = await CommandRequest.read(request, desk)
-            subject = _subject(subjects, request.path_params)
-            raw = await said.body(request, limit=BODY_BYTES_MAX) or empty
-            try:
-                body = body_model.model_validate(parse_json(raw))
-            except ValidationError as error:
-                raise unfit_by_shape(error.errors(include_url=False)) from None
-            wish = said.wish(endpoint(**subject, body=body), said.key)
-            return desk.respond(wish, await desk.decide(wish))
+            return await self.answer(desk, request.scope, request.receive, request.path_params)
 
         return handle
+
+    async def answer(
+        self, desk: Desk, scope: Scope, receive: Receive, params: Mapping[str, Any]
+    ) -> Response:
+        """What a command is told; `params` are what the path names. Raises Problem."""
+        said = await CommandRequest.read(scope, desk)
+        subject = _subject(self._subjects, params)
+        raw = await said.body(receive, limit=BODY_BYTES_MAX) or self._empty
+        try:
+            body = self._validate(parse_json(raw))
+        except ValidationError as error:
+            raise unfit_by_shape(error.errors(include_url=False)) from None
+        wish = said.wish(self._endpoint(**subject, body=body), said.key)
+        return desk.respond(wish, await desk.decide(wish))
 
 
 def _subject(checks: Mapping[str, Callable[[Any], Any]], sent: Mapping[str, Any]) -> dict[str, Any]:

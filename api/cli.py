@@ -16,6 +16,7 @@ from creditledger.api import (
     cli_service,
     cli_webhooks,
 )
+from creditledger.api.asyncapi import document, dumped
 from creditledger.api.cli_database import database_connection
 from creditledger.api.cli_tables import print_table
 from creditledger.domain.store import Unavailable
@@ -101,6 +102,12 @@ def settings_command() -> None:
     print_table(("variable", "in force"), redacted(load_settings()).items())
     for name in unknown_variables():
         print(f"{name} is set, but it is no setting of this version", file=sys.stderr)
+
+
+@app.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI document of the events that are published to Kafka."""
+    print(dumped(document(load_settings())), end="")
 
 
 @app.command()

@@ -189,11 +189,15 @@ class ReceiptAnswer(RefusalAnswer):
 
 
 class EventAnswer(Told):
-    """An event of the log; `data` holds the facts of its type."""
+    """An event of the log; `data` holds the facts of its type, as messages to Kafka do."""
 
     event_id: str
     position: Figure
     type: str = Field(examples=["Deducted"])
+    data_schema: str = Field(
+        description="Which schema of the AsyncAPI document `data` conforms to",
+        examples=["urn:creditledger:events:credits.deducted.v1"],
+    )
     stream: str
     version: int
     customer_id: str | None

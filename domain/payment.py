@@ -6,7 +6,7 @@ target that is worked out of all of it, so that order and repetition do not matt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, Self
@@ -46,13 +46,14 @@ PaymentStatus = Literal[
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
-#: How far a refund has come: whatever the order of the news, the furthest state stands.
+#: How far a refund has come: whatever the order of the news, the furthest state stands. No two
+#: states are as far, so that it does not matter which of them was told first.
 _REFUND_PROGRESS: dict[RefundStatus, int] = {
     "pending": 0,
-    "requires_action": 0,
-    "succeeded": 1,
-    "failed": 2,
-    "canceled": 2,
+    "requires_action": 1,
+    "succeeded": 2,
+    "failed": 3,
+    "canceled": 4,
 }
 
 #: How far a dispute has come. A bank's late word may turn an end round, so of two ends the newer
@@ -84,10 +85,14 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A dispute as far as it has come, in minor units of the payment's currency."""
+    """A dispute as far as it has come, in minor units of the payment's currency.
+
+    `status` is the provider's own word for it.
+    """
 
     amount: int
     standing: DisputeStanding
+    status: str
     as_of: datetime
 
 
@@ -164,7 +169,7 @@ class Payment(Aggregate):
                 self.refund_totals[event.source] = event.total
             case DisputeReported():
                 self.disputes[event.dispute_id] = Dispute(
-                    event.amount.amount, event.standing, event.as_of
+                    event.amount.amount, event.standing, event.status, event.as_of
                 )
             case RemovalSet():
                 self.removed = {lot.grant_id: lot.amount for lot in event.removed}
@@ -209,13 +214,7 @@ class Payment(Aggregate):
         if not self.granted or self.paid is None:
             return "parked"
         standings = {dispute.standing for dispute in self.disputes.values()}
-        if "open" in standings:
-            return "disputed"
-        if "lost" in standings:
-            return "charged_back"
-        if self.refunded == 0:
-            return "paid"
-        return "refunded" if self.refunded >= self.paid.amount else "partially_refunded"
+        return granted_status(self.paid.amount, self.refunded, standings)
 
     def is_news(self, total: RefundTotal, source: str | None) -> bool:
         """Whether a total that was told stands instead of the one known so far."""
@@ -232,13 +231,12 @@ class Payment(Aggregate):
         return known is None or _REFUND_PROGRESS[status] > _REFUND_PROGRESS[known.status]
 
     def dispute_is_news(self, dispute_id: str, dispute: Dispute) -> bool:
-        """Whether a dispute has come further than was known, or, as far, is told later."""
+        """Whether a dispute has come further than was known, or, as far, is told later.
+
+        What is said once more is news, too: an older word that comes after it must not stand.
+        """
         known = self.disputes.get(dispute_id)
-        if known is None:
-            return True
-        if (known.amount, known.standing) == (dispute.amount, dispute.standing):
-            return False
-        return _dispute_order(dispute) > _dispute_order(known)
+        return known is None or _dispute_order(dispute) > _dispute_order(known)
 
     def allotted(self) -> dict[str, int]:
         """How many credits of each asset are the payment's, refunded or not."""
@@ -260,6 +258,17 @@ class Payment(Aggregate):
         }
 
 
+def granted_status(paid: int, refunded: int, standings: Collection[str]) -> PaymentStatus:
+    """Where a payment stands that was granted, with disputes of these standings."""
+    if "open" in standings:
+        return "disputed"
+    if "lost" in standings:
+        return "charged_back"
+    if refunded == 0:
+        return "paid"
+    return "refunded" if refunded >= paid else "partially_refunded"
+
+
 def _by_asset(amounts: Iterable[tuple[str, int]]) -> dict[str, int]:
     sums: dict[str, int] = {}
     for asset, amount in amounts:
@@ -272,10 +281,10 @@ def _newness(total: RefundTotal) -> tuple[datetime, datetime, int]:
     return (total.as_of or _EARLIEST, total.told_at or _EARLIEST, total.amount)
 
 
-def _dispute_order(dispute: Dispute) -> tuple[int, datetime, str, int]:
+def _dispute_order(dispute: Dispute) -> tuple[int, datetime, str, int, str]:
     """Reports of one dispute in the order in which they stand, the last one best."""
     progress = _DISPUTE_PROGRESS[dispute.standing]
-    return (progress, dispute.as_of, dispute.standing, dispute.amount)
+    return (progress, dispute.as_of, dispute.standing, dispute.amount, dispute.status)
 
 
 def find_payment(command: PaymentCommand, books: Books) -> Payment:

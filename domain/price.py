@@ -105,7 +105,7 @@ class Price(Aggregate):
             case PriceReported():
                 self.reported = event
                 if self.terms is None or self.terms.origin == "learned":
-                    self.terms = event.learned or self.terms
+                    self.terms = event.learned
 
 
 def find_price(provider: str, price_id: str, books: Books) -> Price:
@@ -149,15 +149,16 @@ def set_price(command: SetPrice, books: Books) -> dict[str, Any]:
 
 
 def report_price(command: ReportPrice, books: Books) -> dict[str, Any]:
-    """Keep what the provider's catalogue tells of a price, where it is newer and says more."""
+    """Keep what the provider's catalogue tells of a price, where that is newer than what is known.
+
+    What is said once more is kept, too: an older word that comes after it must not stand.
+    """
     price = find_price(command.provider, command.price_id, books)
     learned = None if command.learned is None else learned_terms(command.learned)
     known = price.reported
     said = (command.product_id, command.active, learned)
-    if known is None or (
-        said != (known.product_id, known.active, known.learned)
-        and _newness(command.as_of, command.active, learned)
-        > _newness(known.as_of, known.active, known.learned)
+    if known is None or _newness(command.as_of, *said) > _newness(
+        known.as_of, known.product_id, known.active, known.learned
     ):
         books.record(
             price,
@@ -173,10 +174,10 @@ def report_price(command: ReportPrice, books: Books) -> dict[str, Any]:
 
 
 def _newness(
-    as_of: datetime, active: bool, learned: PriceTerms | None
+    as_of: datetime, product_id: str | None, active: bool, learned: PriceTerms | None
 ) -> tuple[datetime, bool, str]:
     """Reports in the order in which they stand; of two of one moment, the price's own end last."""
-    return (as_of, not active, repr(learned))
+    return (as_of, not active, repr((product_id, learned)))
 
 
 def learned_terms(learned: LearnedPrice) -> PriceTerms:

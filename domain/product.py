@@ -57,11 +57,14 @@ class Product(Aggregate):
 
 
 def report_product(command: ReportProduct, books: Books) -> dict[str, Any]:
-    """Keep how a product stood, where that is newer than what is known and says something else."""
+    """Keep how a product stood, where that is newer than what is known.
+
+    What is said once more is kept, too: an older word that comes after it must not stand.
+    """
     stream = ids.product_stream(command.provider, command.product_id)
     product = books.get(Product, stream)
     known = product.reported
-    if known is None or (_said(known) != _said(command) and _newness(command) > _newness(known)):
+    if known is None or _newness(command) > _newness(known):
         books.record(
             product,
             ProductReported,
@@ -76,10 +79,6 @@ def report_product(command: ReportProduct, books: Books) -> dict[str, Any]:
     return {"provider": command.provider, "product_id": command.product_id}
 
 
-def _said(of: ProductReported | ReportProduct) -> tuple[Any, ...]:
-    return (of.name, of.active, of.plan_family, of.version)
-
-
 def _newness(of: ProductReported | ReportProduct) -> tuple[datetime, bool, str]:
     """Reports in the order in which they stand; of two of one moment, the product's end last."""
-    return (of.as_of, not of.active, repr(_said(of)))
+    return (of.as_of, not of.active, repr((of.name, of.plan_family, of.version)))

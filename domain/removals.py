@@ -77,7 +77,7 @@ def report_dispute(command: ReportDispute, books: Books) -> dict[str, Any]:
     """A dispute has come this far: keep it where that is news, and let credits follow."""
     payment, source = granted_payment(command, books)
     ensure_same_currency(payment, command.amount.currency)
-    dispute = Dispute(command.amount.amount, command.standing, command.as_of)
+    dispute = Dispute(command.amount.amount, command.standing, command.status, command.as_of)
     if payment.dispute_is_news(command.dispute_id, dispute):
         before = payment.targets()
         books.record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,11 +14,12 @@ from creditledger.domain import events as e
 from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.commands import Command, DeductCredits
 from creditledger.domain.errors import Parked
-from creditledger.domain.provider_commands import PurchaseLine, SetPrice
+from creditledger.domain.provider_commands import PurchaseLine, RecordPurchase, SetPrice
 from plan_story import (
     BEGIN,
     END,
     NEXT_MONTH,
+    PLANS,
     PlanStory,
     begun,
     bill,
@@ -333,6 +335,43 @@ def test_with_spending_in_between_each_payment_nets_the_same(
     natural = PlanStory(*NEWS)
     assert story.granted() == natural.granted()
     assert _net(story) == _net(natural)
+
+
+plans = st.sampled_from(["starter", "pro", "team"])
+changes = st.builds(
+    lambda n, day, old, new, worth: bill(
+        f"in_{n}", day, returned(old, day, worth), begun(new, day, worth)
+    ),
+    st.integers(1, 9),
+    st.integers(1, 14),
+    plans,
+    plans,
+    st.integers(1, 2),
+)
+first_bills = st.builds(lambda plan: bill("in_0", 0, whole(plan)), plans)
+
+
+@given(
+    first_bills,
+    st.lists(changes, max_size=6, unique_by=lambda bill: bill.provider_id),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_is_billed_in_whatever_order_the_highest_plan_is_all_there_is(
+    first: RecordPurchase, later: list[RecordPurchase], random: Random
+) -> None:
+    bills = [first, *sorted(later, key=lambda bill: (bill.paid_at, bill.provider_id))]
+    natural = PlanStory(*bills)
+    random.shuffle(bills)
+    story = PlanStory(*bills)
+    assert story.granted() == natural.granted()
+    assert story.balance() == natural.balance()
+    highest = max(
+        PLANS[line.price_id or ""] * line.quantity
+        for bill in bills
+        for line in bill.lines or ()
+        if not line.credited
+    )
+    assert story.available() <= highest
 
 
 def _net(story: PlanStory) -> dict[str, int]:

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from creditledger.api.cli_database import ask, migrated_database
 from creditledger.api.cli_tables import print_table
-from creditledger.infra.read_side import rebuild_projection, start_projection, verify_ledger
+from creditledger.infra.read_side import rebuild_projections, start_projection, verify_ledger
 from creditledger.infra.wiring import machine_clock
-from creditledger.projections.catalogue import projection_named
+from creditledger.projections.catalogue import PROJECTIONS, projection_named
 from creditledger.projections.checkpoints import statuses
 
 projections_app = typer.Typer(help="The read models and how far they are.", no_args_is_help=True)
@@ -26,8 +26,18 @@ def _known(name: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+def _all_known(names: list[str] | None) -> list[str]:
+    return [_known(name) for name in names or ()]
+
+
 _Name = Annotated[
     str, typer.Argument(help="the projection, as `projections list` shows it", callback=_known)
+]
+
+
+_Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="the projections; all where none is named", callback=_all_known),
 ]
 
 
@@ -47,21 +57,23 @@ def list_projections() -> None:
 
 
 @projections_app.command("rebuild")
-def rebuild(name: _Name) -> None:
-    """Make a read model again from the log, while the old one goes on being read."""
+def rebuild(names: _Names = None) -> None:
+    """Make read models again from the log, while the old ones go on being read."""
+    wanted = names or [projection.name for projection in PROJECTIONS]
     bar = Progress(
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
     with migrated_database() as url, bar:
-        task = bar.add_task(f"Rebuilding {name}", total=None)
+        task = bar.add_task(f"Rebuilding {', '.join(wanted)}", total=None)
 
         def progress(position: int, newest: int) -> None:
             bar.update(task, completed=position, total=newest)
 
-        position = rebuild_projection(url, name, progress)
-    print(f"{name} was rebuilt up to position {position}.")
+        reached = rebuild_projections(url, wanted, progress)
+    for name, position in reached.items():
+        print(f"{name} was rebuilt up to position {position}.")
 
 
 @projections_app.command("start")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from threading import Event
@@ -20,6 +23,11 @@ _REBUILD: Final = "creditledger rebuild"
 _VERIFY: Final = "creditledger verify"
 
 
+#: Objects that are made before Python looks for dead cycles among the young ones, and how much
+#: more rarely among the older ones.
+_COLLECTION_THRESHOLDS: Final = (200_000, 50, 100)
+
+
 def keep_up(service: Service, stop: Event) -> None:
     """Run all projections until `stop` is set; returns when the last batch has ended."""
     connecting = partial(connect, service.url, "creditledger projections")
@@ -27,15 +35,15 @@ def keep_up(service: Service, stop: Event) -> None:
         thread.join()
 
 
-def rebuild_projection(url: str, name: str, progress: Progress) -> int:
-    """Build a read model anew beside the live one, and put it in its place.
+def rebuild_projections(url: str, names: Sequence[str], progress: Progress) -> Mapping[str, int]:
+    """Build read models anew beside the live ones, and put them in their places.
 
-    `progress` is told the position reached and the newest one. Returns the position reached.
-    Raises LookupError for an unknown name, RebuildRefused, and PoisonedEvent.
+    `progress` is told the position that all have reached and the newest one. Returns the position
+    that each has reached. Raises LookupError for an unknown name, RebuildRefused, PoisonedEvent.
     """
-    projection = projection_named(name)
-    with connection_pool(url, _REBUILD, size=1) as pool:
-        return rebuild(projection, partial(connect, url, _REBUILD), EventLog(pool), progress)
+    projections = [projection_named(name) for name in dict.fromkeys(names)]
+    with connection_pool(url, _REBUILD, size=len(projections)) as pool, _rare_collections():
+        return rebuild(projections, partial(connect, url, _REBUILD), EventLog(pool), progress)
 
 
 def verify_ledger(url: str, at: datetime) -> Report:
@@ -55,3 +63,18 @@ def start_projection(url: str, name: str) -> bool:
     projection_named(name)
     with connect(url, "creditledger projections") as connection:
         return start(connection, name)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for dead cycles seldom while the whole log is gone through.
+
+    Events come and go by the hundred thousand and are in no cycles; looking for some among them
+    at Python's own pace takes as long as reading them.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECTION_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

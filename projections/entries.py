@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
+from uuid import UUID
 
 from psycopg import AsyncConnection, Cursor
 
@@ -12,17 +13,42 @@ from creditledger.domain import answers, ids
 from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Event
 from creditledger.domain.ids import EventRef
 from creditledger.projections import paging
+from creditledger.projections.copying import (
+    CopiedTable,
+    bigint,
+    jsonb,
+    repeated_text,
+    text,
+    timestamptz,
+    uuid,
+)
 from creditledger.projections.entry_lines import Line, line_of
-from creditledger.projections.projection import BESIDE_ACCOUNTS, Projection, Recorded, as_json
+from creditledger.projections.projection import BESIDE_ACCOUNTS, Projection, Recorded
 from creditledger.projections.queries import rows_of
 
-_INSERT: Final = """
-    INSERT INTO entries SELECT * FROM json_populate_recordset(null::entries, %s::json)
-"""
+_ENTRIES: Final = CopiedTable(
+    "entries",
+    account_id=uuid,
+    version=bigint,
+    position=bigint,
+    customer_id=repeated_text,
+    asset=repeated_text,
+    kind=repeated_text,
+    amount=bigint,
+    total_after=bigint,
+    available_after=bigint,
+    feature=repeated_text,
+    lots=jsonb,
+    details=jsonb,
+    actor=repeated_text,
+    causation_id=text,
+    correlation_id=text,
+    happened_at=timestamptz,
+    recorded_at=timestamptz,
+    metadata=jsonb,
+)
 
-_INSERT_SUBJECTS: Final = """
-    INSERT INTO entry_subjects SELECT * FROM json_populate_recordset(null::entry_subjects, %s::json)
-"""
+_SUBJECTS: Final = CopiedTable("entry_subjects", account_id=uuid, number=bigint, version=bigint)
 
 # A customer's entries, newest first; `before` is where the page before ended.
 _PAGE: Final = """
@@ -59,52 +85,47 @@ class Entries(Projection):
 
     name: ClassVar[str] = "entries"
     tables: ClassVar[tuple[str, ...]] = ("entries", "entry_subjects")
+    appended: ClassVar[tuple[str, ...]] = tables
     handles: ClassVar[tuple[type[Event], ...]] = ACCOUNT_EVENTS
     ignores: ClassVar[tuple[type[Event], ...]] = BESIDE_ACCOUNTS
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """Rows are only ever added."""
-        rows: list[dict[str, Any]] = []
-        subjects: list[dict[str, Any]] = []
+        rows = []
+        subjects: list[tuple[UUID, int, int]] = []
         for position, event in events:
             assert isinstance(event, AccountEvent)
             line = line_of(event)
             rows.append(_row(position, event, line))
-            subjects += (
-                {
-                    "account_id": event.originator_id,
-                    "number": number,
-                    "version": event.originator_version,
-                }
-                for number in line.subjects
-            )
-        cursor.execute(_INSERT, (as_json(rows),))
+            account, version = event.originator_id, event.originator_version
+            subjects += [(account, number, version) for number in line.subjects]
+        _ENTRIES.add(cursor, rows)
         if subjects:
-            cursor.execute(_INSERT_SUBJECTS, (as_json(subjects),))
+            _SUBJECTS.add(cursor, subjects)
 
 
-def _row(position: int, event: AccountEvent, line: Line) -> dict[str, Any]:
-    context = event.context
-    return {
-        "account_id": event.originator_id,
-        "version": event.originator_version,
-        "position": position,
-        "customer_id": event.customer_id,
-        "asset": event.asset,
-        "kind": line.kind,
-        "amount": line.amount,
-        "total_after": event.after.total,
-        "available_after": event.after.available,
-        "feature": line.feature,
-        "lots": line.lots,
-        "details": line.details,
-        "actor": context.actor,
-        "causation_id": context.causation_id,
-        "correlation_id": context.correlation_id,
-        "happened_at": context.happened_at or line.happened_at or event.recorded_at,
-        "recorded_at": event.recorded_at,
-        "metadata": context.metadata,
-    }
+def _row(position: int, event: AccountEvent, line: Line) -> tuple[Any, ...]:
+    context, after = event.context, event.after
+    return (
+        event.originator_id,
+        event.originator_version,
+        position,
+        event.customer_id,
+        event.asset,
+        line.kind,
+        line.amount,
+        after.total,
+        after.available,
+        line.feature,
+        line.lots,
+        line.details,
+        context.actor,
+        context.causation_id,
+        context.correlation_id,
+        context.happened_at or line.happened_at or event.recorded_at,
+        event.recorded_at,
+        context.metadata,
+    )
 
 
 async def entries(

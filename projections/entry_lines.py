@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from creditledger.domain import events as e
@@ -11,6 +12,9 @@ from creditledger.domain import ids
 from creditledger.domain.amounts import Credits
 from creditledger.domain.answers import instant
 from creditledger.domain.events import AccountEvent, Event, LotAmount
+
+#: Accounts whose key is at hand: the events of one come close together.
+_KEYS: Final = 16_384
 
 #: The kinds of lines, in the order in which a person would look for them.
 KINDS: Final = (
@@ -43,25 +47,34 @@ class Line:
         self,
         kind: str,
         amount: int,
-        lots: Iterable[LotAmount],
-        concerns: Iterable[str | None] = (),
+        lots: Sequence[LotAmount],
+        concerns: Iterable[str | None],
+        details: dict[str, Any],
         *,
         feature: str | None = None,
         happened_at: datetime | None = None,
-        **details: Any,
     ) -> None:
-        merged: dict[str, int] = {}
-        for leg in lots:
-            merged[leg.grant_id] = merged.get(leg.grant_id, 0) + leg.amount
-        subjects = {ids.version_of(grant_id) for grant_id in merged}
-        subjects.update(ids.version_of(subject) for subject in concerns if subject is not None)
+        if len(lots) > 1:
+            lots = _merged(lots)
+        subjects = {ids.version_of(leg.grant_id) for leg in lots}
+        for subject in concerns:
+            if subject is not None:
+                subjects.add(ids.version_of(subject))
         self.kind = kind
         self.amount = amount
-        self.lots = [{"grant_id": grant_id, "amount": n} for grant_id, n in merged.items()]
+        self.lots = [{"grant_id": leg.grant_id, "amount": leg.amount} for leg in lots]
         self.subjects = subjects
         self.feature = feature
         self.happened_at = happened_at
         self.details = details
+
+
+def _merged(legs: Sequence[LotAmount]) -> Sequence[LotAmount]:
+    """Each lot once."""
+    amounts: dict[str, int] = {}
+    for leg in legs:
+        amounts[leg.grant_id] = amounts.get(leg.grant_id, 0) + leg.amount
+    return [LotAmount(grant_id, Credits(amount)) for grant_id, amount in amounts.items()]
 
 
 def line_of(event: AccountEvent) -> Line:
@@ -69,8 +82,11 @@ def line_of(event: AccountEvent) -> Line:
     return _LINES[type(event)](event)
 
 
+_key_of = lru_cache(_KEYS)(ids.stream_key)
+
+
 def _id(prefix: str, event: AccountEvent) -> str:
-    return ids.event_id(prefix, ids.stream_key(event.originator_id), event.originator_version)
+    return f"{prefix}_{_key_of(event.originator_id)}{event.originator_version}"
 
 
 def _sum(legs: Iterable[LotAmount]) -> int:
@@ -81,141 +97,133 @@ def _granted(event: e.Granted) -> Line:
     grant_id = _id(ids.GRANT, event)
     repaid = _sum(event.debt_repaid)
     rest = LotAmount(grant_id, Credits(event.amount - repaid))
+    details = {
+        "grant_id": grant_id,
+        "granted": event.amount,
+        "debt_repaid": repaid,
+        "source": event.source,
+        "effective_at": instant(event.effective_at),
+        "expires_at": instant(event.expires_at),
+        "payment_id": event.payment_id,
+        "origin_grant_id": event.origin_grant_id,
+        "transfer_id": event.transfer_id,
+        "reference": event.reference,
+    }
     return Line(
         "grant" if event.transfer_id is None else "transfer_in",
         rest.amount,
         (rest,) if rest.amount else (),
         (grant_id, *(share.grant_id for share in event.debt_repaid)),
-        grant_id=grant_id,
-        granted=event.amount,
-        debt_repaid=repaid,
-        source=event.source,
-        effective_at=instant(event.effective_at),
-        expires_at=instant(event.expires_at),
-        payment_id=event.payment_id,
-        origin_grant_id=event.origin_grant_id,
-        transfer_id=event.transfer_id,
-        reference=event.reference,
+        details,
     )
 
 
 def _held(event: e.Held) -> Line:
     hold_id = _id(ids.HOLD, event)
-    return Line(
-        "hold",
-        0,
-        event.lots,
-        (hold_id,),
-        feature=event.feature,
-        hold_id=hold_id,
-        held=event.amount,
-        expires_at=instant(event.expires_at),
-    )
+    details = {
+        "hold_id": hold_id,
+        "held": event.amount,
+        "expires_at": instant(event.expires_at),
+    }
+    return Line("hold", 0, event.lots, (hold_id,), details, feature=event.feature)
 
 
 def _deducted(event: e.Deducted) -> Line:
+    details = {
+        "deduction_id": _id(ids.DEDUCTION, event),
+        "deducted": event.amount,
+        "overage": event.overage,
+        "hold_id": event.hold_id,
+        "transfer_to": event.transfer_to,
+    }
     return Line(
         "deduction" if event.transfer_to is None else "transfer_out",
         event.overage - event.amount,
-        (*event.captured, *event.lots),
+        event.captured + event.lots,
         (event.hold_id,),
+        details,
         feature=event.feature,
-        deduction_id=_id(ids.DEDUCTION, event),
-        deducted=event.amount,
-        overage=event.overage,
-        hold_id=event.hold_id,
-        transfer_to=event.transfer_to,
     )
 
 
 def _released(event: e.Released) -> Line:
-    return Line(
-        "release",
-        0,
-        event.lots,
-        (event.hold_id,),
-        happened_at=event.lapsed_at,
-        hold_id=event.hold_id,
-        released=event.amount,
-        reason=event.reason,
-        note=event.note,
-    )
+    details = {
+        "hold_id": event.hold_id,
+        "released": event.amount,
+        "reason": event.reason,
+        "note": event.note,
+    }
+    happened_at = event.lapsed_at
+    return Line("release", 0, event.lots, (event.hold_id,), details, happened_at=happened_at)
 
 
 def _refunded(event: e.Refunded) -> Line:
-    return Line(
-        "refund",
-        event.amount - event.overage,
-        event.lots,
-        (event.deduction_id,),
-        refund_id=_id(ids.REFUND, event),
-        deduction_id=event.deduction_id,
-        refunded=event.amount,
-        overage=event.overage,
-        reason=event.reason,
-    )
+    details = {
+        "refund_id": _id(ids.REFUND, event),
+        "deduction_id": event.deduction_id,
+        "refunded": event.amount,
+        "overage": event.overage,
+        "reason": event.reason,
+    }
+    total = event.amount - event.overage
+    return Line("refund", total, event.lots, (event.deduction_id,), details)
 
 
 def _expired(event: e.Expired) -> Line:
-    return Line("expiry", -_sum(event.lots), event.lots, happened_at=event.expired_at)
+    return Line("expiry", -_sum(event.lots), event.lots, (), {}, happened_at=event.expired_at)
 
 
 def _revoked(event: e.Revoked) -> Line:
-    return Line(
-        "revocation",
-        -_sum(event.lots),
-        event.lots,
-        (event.grant_id,),
-        revocation_id=_id(ids.REVOCATION, event),
-        grant_id=event.grant_id,
-        revoked=event.amount,
-        debt=event.debt,
-        written_off=event.written_off,
-        payment_id=event.payment_id,
-        reason=event.reason,
-    )
+    details = {
+        "revocation_id": _id(ids.REVOCATION, event),
+        "grant_id": event.grant_id,
+        "revoked": event.amount,
+        "debt": event.debt,
+        "written_off": event.written_off,
+        "payment_id": event.payment_id,
+        "reason": event.reason,
+    }
+    return Line("revocation", -_sum(event.lots), event.lots, (event.grant_id,), details)
 
 
 def _recovered(event: e.Recovered) -> Line:
-    return Line(
-        "recovery",
-        -event.amount,
-        (LotAmount(event.grant_id, event.amount),),
-        grant_id=event.grant_id,
-        debt=event.debt,
-        written_off=event.written_off,
-    )
+    details = {
+        "grant_id": event.grant_id,
+        "debt": event.debt,
+        "written_off": event.written_off,
+    }
+    return Line("recovery", -event.amount, (LotAmount(event.grant_id, event.amount),), (), details)
 
 
 def _reinstated(event: e.Reinstated) -> Line:
+    details = {
+        "reinstatement_id": _id(ids.REINSTATEMENT, event),
+        "grant_id": event.grant_id,
+        "reinstated": event.amount,
+        "debt_cancelled": _sum(event.debt_cancelled),
+        "written_off": event.written_off,
+        "reason": event.reason,
+    }
     return Line(
         "reinstatement",
         _sum(event.lots),
         event.lots,
         (event.grant_id, *(share.grant_id for share in event.debt_cancelled)),
-        reinstatement_id=_id(ids.REINSTATEMENT, event),
-        grant_id=event.grant_id,
-        reinstated=event.amount,
-        debt_cancelled=_sum(event.debt_cancelled),
-        written_off=event.written_off,
-        reason=event.reason,
+        details,
     )
 
 
 def _expiry_changed(event: e.ExpiryChanged) -> Line:
-    return Line(
-        "expiry_change",
-        0,
-        (),
-        (event.grant_id,),
-        grant_id=event.grant_id,
-        expires_at=instant(event.expires_at),
-        previous=instant(event.previous),
-    )
+    details = {
+        "grant_id": event.grant_id,
+        "expires_at": instant(event.expires_at),
+        "previous": instant(event.previous),
+    }
+    return Line("expiry_change", 0, (), (event.grant_id,), details)
 
 
 def _overage_limit_set(event: e.OverageLimitSet) -> Line:
-    return Line("overage_limit", 0, (), limit=event.limit, period=event.period)
+    return Line("overage_limit", 0, (), (), {"limit": event.limit, "period": event.period})
 
 
 _LINES: Final[dict[type[Event], Callable[[Any], Line]]] = {

@@ -53,12 +53,14 @@ class Projection(ABC):
     `version` is raised when rows that were built before are no longer right: the runner then
     stops the projection until it is rebuilt. `handles` and `ignores` list event classes and
     together must cover every event: one in neither stops the projection, so that nothing is
-    passed over by accident.
+    passed over by accident. To the tables in `appended` rows are only ever added, without a look
+    at those that are there: a rebuild gives them their indexes when they are full.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     tables: ClassVar[tuple[str, ...]]
+    appended: ClassVar[tuple[str, ...]] = ()
     handles: ClassVar[tuple[type[Event], ...]]
     ignores: ClassVar[tuple[type[Event], ...]] = ()
 

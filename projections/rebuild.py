@@ -8,8 +8,10 @@ transaction. Whatever happens before that leaves the old ones as they were.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, Final
 
 from psycopg import Connection, Cursor, sql
@@ -17,7 +19,11 @@ from psycopg.errors import LockNotAvailable
 
 from creditledger.projections import checkpoints
 from creditledger.projections.projection import Projection
-from creditledger.projections.runner import BATCH, Connect, Log, advance
+from creditledger.projections.runner import Connect, Log, PoisonedEvent, advance
+from creditledger.projections.shared_log import Reader, SharedLog
+
+#: More than a projection that runs takes at a time: what changes often is written more rarely.
+BATCH: Final = 10_000
 
 #: Told after each batch: the position reached, and the newest one.
 Progress = Callable[[int, int], None]
@@ -29,7 +35,10 @@ _SWAP_LOCK: Final = "SET LOCAL lock_timeout = '100ms'"
 _SWAP_RETRY_SECONDS: Final = 0.2
 
 #: So few events to go are handled within the swap: while others write, there are always some.
-_NEARLY: Final = BATCH // 10
+_NEARLY: Final = 500
+
+#: Several times PostgreSQL's default, for as long as the indexes are made.
+_INDEX_MEMORY: Final = "SET maintenance_work_mem = '256MB'"
 
 # One rebuild of a projection of this schema at a time.
 _LOCK: Final = """
@@ -43,28 +52,100 @@ _OPTIONS: Final = """
 """
 
 
+# The indexes of a table, told for the same table in another schema; a primary key's own name.
+_INDEXES: Final = """
+    SELECT replace(pg_get_indexdef(indexrelid),
+                   format(' ON %%I.%%I USING ', %(home)s::text, %(table)s::text),
+                   format(' ON %%I.%%I USING ', %(side)s::text, %(table)s::text)),
+           CASE WHEN indisprimary THEN relname END
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE indrelid = format('%%I.%%I', %(home)s::text, %(table)s::text)::regclass
+    ORDER BY indisprimary DESC, relname
+"""
+
+
 class RebuildRefused(Exception):
     """A rebuild cannot begin; nothing was changed."""
 
 
-def rebuild(projection: Projection, connect: Connect, log: Log, progress: Progress) -> int:
-    """Build the read model anew and put it in the old one's place; return the position reached.
+def rebuild(
+    projections: Sequence[Projection], connect: Connect, log: Log, progress: Progress
+) -> Mapping[str, int]:
+    """Build read models anew and put them in the old ones' places; return the positions reached.
 
-    May be interrupted at any time and started again: it begins from nothing. Raises
-    RebuildRefused where another one is under way, and PoisonedEvent.
+    The log is read once for all of them. May be interrupted at any time and started again: it
+    begins from nothing. Each takes its place as soon as it is done, whatever comes of the others.
+    Raises RebuildRefused where another one is under way, and PoisonedEvent: the first of all.
     """
-    with connect() as connection, _side_schema(connection, projection) as (home, side):
-        # The rows need not outlive a crash before the swap, whose own commit waits for the disk.
-        connection.execute("SET synchronous_commit = off")
-        connection.execute("SET plan_cache_mode = force_custom_plan")
-        building = _Building(connection, projection, log, home, side)
-        building.catch_up(progress)
-        building.analyze()
-        while not building.swap():
-            # A query is being answered from the old tables; those behind it must not wait for us.
-            time.sleep(_SWAP_RETRY_SECONDS)
+    shared = SharedLog(log)
+    readers = {projection: shared.reader() for projection in projections}
+    slowest = _Slowest(projections, progress)
+    with ThreadPoolExecutor(len(projections)) as threads:
+        try:
+            building = [
+                threads.submit(_rebuild_one, projection, connect, reader, slowest)
+                for projection, reader in readers.items()
+            ]
+            faults = [fault for done in as_completed(building) if (fault := _fault_of(done))]
+        finally:
+            shared.end()
+    if faults:
+        raise faults[0]
+    return dict(done.result() for done in building)
+
+
+def _fault_of(done: Future[Any]) -> PoisonedEvent | RebuildRefused | None:
+    """What is one projection's own fault; any other ends all rebuilds, and is raised."""
+    try:
+        done.result()
+    except (PoisonedEvent, RebuildRefused) as fault:
+        return fault
+    return None
+
+
+class _Slowest:
+    """Tells how far the slowest of several has come."""
+
+    def __init__(self, projections: Iterable[Projection], progress: Progress) -> None:
+        self._positions = dict.fromkeys(projections, 0)
+        self._progress = progress
+        self._lock = Lock()
+
+    def told(self, projection: Projection, position: int, newest: int) -> None:
+        with self._lock:
+            self._positions[projection] = position
+            self._progress(min(self._positions.values()), newest)
+
+    def gone(self, projection: Projection) -> None:
+        """Wait for this one no more."""
+        with self._lock:
+            del self._positions[projection]
+
+
+def _rebuild_one(
+    projection: Projection, connect: Connect, log: Reader, slowest: _Slowest
+) -> tuple[str, int]:
+    def progress(position: int, newest: int) -> None:
+        slowest.told(projection, position, newest)
+
+    try:
+        with connect() as connection, _side_schema(connection, projection) as (home, side):
+            # The rows need not outlive a crash before the swap, whose commit waits for the disk.
+            connection.execute("SET synchronous_commit = off")
+            connection.execute("SET plan_cache_mode = force_custom_plan")
+            building = _Building(connection, projection, log, home, side)
             building.catch_up(progress)
-    return building.position
+            log.leave()
+            building.index()
+            building.catch_up(progress)
+            while not building.swap():
+                # A query is being answered from the old tables; nobody must wait behind us.
+                time.sleep(_SWAP_RETRY_SECONDS)
+                building.catch_up(progress)
+    finally:
+        log.leave()
+        slowest.gone(projection)
+    return projection.name, building.position
 
 
 @contextmanager
@@ -83,7 +164,8 @@ def _side_schema(connection: Connection[Any], projection: Projection) -> Iterato
     connection.execute(drop)
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(side)))
     for table in projection.tables:
-        _create_copy(connection, table, home=home, side=side)
+        indexed = table not in projection.appended
+        _create_copy(connection, table, home=home, side=side, indexed=indexed)
     path = sql.Identifier(side).as_string(connection) + ", " + search_path
     connection.execute("SELECT set_config('search_path', %s, false)", (path,))
     try:
@@ -93,10 +175,13 @@ def _side_schema(connection: Connection[Any], projection: Projection) -> Iterato
             connection.execute(drop)
 
 
-def _create_copy(connection: Connection[Any], table: str, *, home: str, side: str) -> None:
+def _create_copy(
+    connection: Connection[Any], table: str, *, home: str, side: str, indexed: bool
+) -> None:
     """An empty table in every way like the live one; LIKE leaves its options out."""
     old, new = sql.Identifier(home, table), sql.Identifier(side, table)
-    create = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(new, old)
+    less = sql.SQL("" if indexed else " EXCLUDING INDEXES")
+    create = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL{})").format(new, old, less)
     connection.execute(create)
     options = connection.execute(_OPTIONS, (old.as_string(connection),)).fetchall()
     for name, value in options:
@@ -127,11 +212,23 @@ class _Building:
             if newest - self.position < _NEARLY:
                 return
 
-    def analyze(self) -> None:
-        """Let the planner know the new tables before they are read."""
+    def index(self) -> None:
+        """Make the indexes that are still to come, and let the planner know the new tables."""
+        self._connection.execute(_INDEX_MEMORY)
         for table in self._projection.tables:
             name = sql.Identifier(self._side, table)
+            if table in self._projection.appended:
+                self._make_indexes(table)
             self._connection.execute(sql.SQL("ANALYZE {}").format(name))
+
+    def _make_indexes(self, table: str) -> None:
+        values = {"home": self._home, "side": self._side, "table": table}
+        for definition, primary_key in self._connection.execute(_INDEXES, values).fetchall():
+            self._connection.execute(definition)
+            if primary_key is not None:
+                add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {key} PRIMARY KEY USING INDEX {key}")
+                name = sql.Identifier(self._side, table)
+                self._connection.execute(add.format(name, key=sql.Identifier(primary_key)))
 
     def swap(self) -> bool:
         """Put the new tables in the place of the old ones; False where these are being read."""
@@ -155,7 +252,12 @@ class _Building:
     def _advance(self) -> None:
         # Nobody else moves the new tables, so there is no checkpoint to claim until the swap.
         self.position = advance(
-            self._connection, self._projection, self._log, _go_on, after=self.position
+            self._connection,
+            self._projection,
+            self._log,
+            _go_on,
+            after=self.position,
+            limit=BATCH,
         )
 
     def _replace_tables(self) -> None:

@@ -87,7 +87,13 @@ Claim = Callable[[Cursor[Any], int, int], bool]
 
 
 def advance(
-    connection: Connection[Any], projection: Projection, log: Log, claim: Claim, *, after: int
+    connection: Connection[Any],
+    projection: Projection,
+    log: Log,
+    claim: Claim,
+    *,
+    after: int,
+    limit: int = BATCH,
 ) -> int:
     """Handle the next events and move the checkpoint, in one transaction; return its position.
 
@@ -95,12 +101,12 @@ def advance(
     handled. Raises PoisonedEvent, and Moved where the claim is refused.
     """
     try:
-        return _advance(connection, projection, log, claim, after=after, limit=BATCH)
+        return _advance(connection, projection, log, claim, after=after, limit=limit)
     except (*PASSING, Moved):
         raise
     except Exception:  # noqa: BLE001 - whatever is wrong, it is looked for event by event
         _log.warning("%s: a batch after position %d failed", projection.name, after, exc_info=True)
-    for _ in range(BATCH):
+    for _ in range(limit):
         try:
             reached = _advance(connection, projection, log, claim, after=after, limit=1)
         except (*PASSING, Moved):

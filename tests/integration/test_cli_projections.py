@@ -10,6 +10,7 @@ from creditledger.infra.database import connect, connection_pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.projections import checkpoints
+from creditledger.projections.catalogue import PROJECTIONS
 from long_story import LongStory
 from read_models import catch_up
 
@@ -63,6 +64,17 @@ def test_a_read_model_is_rebuilt_and_an_unknown_one_is_not(database_url: str, he
     unknown = run("projections", "rebuild", "wallets")
     assert unknown.exit_code != 0
     assert "balances, entries, holds" in unknown.output
+
+
+def test_all_read_models_are_rebuilt_where_none_is_named(database_url: str, head: int) -> None:
+    with connect(database_url, "tests") as connection:
+        connection.execute("DELETE FROM entries")
+        connection.execute("DELETE FROM lots")
+    told = run("projections", "rebuild")
+    assert told.exit_code == 0
+    for projection in PROJECTIONS:
+        assert f"{projection.name} was rebuilt up to position {head}" in told.stdout
+    assert run("verify").exit_code == 0
 
 
 def test_verify_says_what_differs_and_ends_with_an_error(database_url: str, head: int) -> None:

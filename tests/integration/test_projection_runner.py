@@ -17,9 +17,9 @@ from psycopg import Connection, Cursor, sql
 from creditledger.domain.amounts import Credits
 from creditledger.domain.commands import DeductCredits, GrantCredits
 from creditledger.infra.database import Pool, connect, connection_pool
-from creditledger.infra.event_log import EventLog
+from creditledger.infra.event_log import EventLog, Page
 from creditledger.infra.event_store import PostgresLedgerStore
-from creditledger.infra.read_side import rebuild_projection, start_projection, verify_ledger
+from creditledger.infra.read_side import rebuild_projections, start_projection, verify_ledger
 from creditledger.projections.balances import Balances
 from creditledger.projections.catalogue import PROJECTIONS
 from creditledger.projections.entries import Entries
@@ -271,7 +271,7 @@ def test_rows_of_another_version_stop_a_projection_until_it_is_rebuilt(
     with running(database_url, log, [Newer()]):
         until(lambda: status(looking, "balances")[0] == "stopped")
         assert "creditledger projections rebuild balances" in status(looking, "balances")[3]
-        rebuild(Newer(), partial(connect, database_url, "tests"), log, _no_progress)
+        rebuild([Newer()], partial(connect, database_url, "tests"), log, _no_progress)
         story.go_on(60)
         until(lambda: position(looking, "balances") == log.head())
     assert status(looking, "balances")[0] == "running"
@@ -300,12 +300,53 @@ def test_a_rebuild_comes_to_the_same_rows_and_the_same_tables(
     before = {table: (_rows(looking, table), _shape(looking, table)) for table in projection.tables}
     assert any(rows for rows, _ in before.values())
     told: list[tuple[int, int]] = []
-    reached = rebuild_projection(
-        database_url, projection.name, lambda *progress: told.append(progress)
+    reached = rebuild_projections(
+        database_url, [projection.name], lambda *progress: told.append(progress)
     )
     after = {table: (_rows(looking, table), _shape(looking, table)) for table in projection.tables}
     assert after == before
-    assert (reached, told[-1]) == (log.head(), (log.head(), log.head()))
+    assert (reached, told[-1]) == ({projection.name: log.head()}, (log.head(), log.head()))
+    assert not _side_schemas(looking)
+    assert verify_ledger(database_url, story.now).clean
+
+
+def test_rebuilding_all_reads_the_log_once_and_comes_to_the_same_rows(
+    database_url: str, story: LongStory, pool: Pool, log: EventLog, looking: Connection[Any]
+) -> None:
+    class Counting(EventLog):
+        read_from: ClassVar[list[int]] = []
+
+        def read(self, after: int, limit: int, **filters: Any) -> Page:
+            self.read_from.append(after)
+            return super().read(after, limit, **filters)
+
+    story.go_on(400)
+    catch_up(database_url, log)
+    tables = [table for projection in PROJECTIONS for table in projection.tables]
+    before = {table: _rows(looking, table) for table in tables}
+    connecting = partial(connect, database_url, "tests")
+    reached = rebuild(PROJECTIONS, connecting, Counting(pool), _no_progress)
+    assert {table: _rows(looking, table) for table in tables} == before
+    assert reached == {projection.name: log.head() for projection in PROJECTIONS}
+    assert Counting.read_from.count(0) == 1
+    assert not _side_schemas(looking)
+
+
+def test_poison_for_one_rebuild_leaves_the_others_alone(
+    database_url: str,
+    story: LongStory,
+    log: EventLog,
+    looking: Connection[Any],
+    squeamish: type[Squeamish],
+) -> None:
+    story.go_on(100)
+    catch_up(database_url, log)
+    balances, entries = (_oid(looking, table) for table in ("lots", "entries"))
+    connecting = partial(connect, database_url, "tests")
+    with pytest.raises(PoisonedEvent, match="entries cannot get past position 31"):
+        rebuild([squeamish(), Balances()], connecting, log, _no_progress)
+    assert _oid(looking, "lots") != balances
+    assert _oid(looking, "entries") == entries
     assert not _side_schemas(looking)
     assert verify_ledger(database_url, story.now).clean
 
@@ -343,7 +384,7 @@ def test_reads_never_fail_or_go_empty_during_rebuilds_and_writes(
             reader.start()
         for _ in range(4):
             story.go_on(100)
-            rebuild_projection(database_url, "balances", _no_progress)
+            rebuild_projections(database_url, ["balances"], _no_progress)
         story.go_on(100)
         until(lambda: all_at(looking, log.head()))
         stop.set()
@@ -366,7 +407,7 @@ def test_a_ledger_is_proved_while_all_of_it_moves(
     def rebuild_all() -> None:
         while not stop.is_set():
             for projection in PROJECTIONS[:3]:
-                rebuild_projection(database_url, projection.name, _no_progress)
+                rebuild_projections(database_url, [projection.name], _no_progress)
 
     with running(database_url, log):
         movers = [Thread(target=write), Thread(target=rebuild_all)]
@@ -393,7 +434,7 @@ def test_a_rebuild_that_is_interrupted_leaves_the_live_rows_and_can_be_started_a
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rebuild_projection(database_url, "balances", interrupt)
+        rebuild_projections(database_url, ["balances"], interrupt)
     assert _rows(looking, "lots") == before
     assert not _side_schemas(looking)
 
@@ -404,10 +445,10 @@ def test_a_rebuild_that_is_interrupted_leaves_the_live_rows_and_can_be_started_a
         )
 
     with pytest.raises(Exception, match=r"terminat|closed"):
-        rebuild(Balances(), partial(connect, database_url, "victim"), log, kill)
+        rebuild([Balances()], partial(connect, database_url, "victim"), log, kill)
     assert _rows(looking, "lots") == before
     assert _side_schemas(looking)
-    rebuild_projection(database_url, "balances", _no_progress)
+    rebuild_projections(database_url, ["balances"], _no_progress)
     assert _rows(looking, "lots") == before
     assert not _side_schemas(looking)
 
@@ -420,10 +461,10 @@ def test_only_one_rebuild_of_a_projection_runs_at_a_time(
     def again(position: int, newest: int) -> None:
         if not refused:
             with pytest.raises(RebuildRefused, match="under way"):
-                rebuild_projection(database_url, "balances", _no_progress)
+                rebuild_projections(database_url, ["balances"], _no_progress)
             refused.append(True)
 
-    rebuild_projection(database_url, "balances", again)
+    rebuild_projections(database_url, ["balances"], again)
     assert refused
 
 
@@ -436,7 +477,7 @@ def test_a_rebuild_that_meets_poison_says_so_and_leaves_the_live_rows(
     Squeamish.poison = 31
     try:
         with pytest.raises(PoisonedEvent, match="position 31"):
-            rebuild(Squeamish(), partial(connect, database_url, "tests"), log, _no_progress)
+            rebuild([Squeamish()], partial(connect, database_url, "tests"), log, _no_progress)
     finally:
         Squeamish.poison = None
     assert _rows(looking, "entries") == before
@@ -457,7 +498,7 @@ def test_a_rebuild_waits_with_its_swap_for_a_long_query(
             catch_up(database_url, log)
 
     def work() -> None:
-        rebuild_projection(database_url, "balances", write_on)
+        rebuild_projections(database_url, ["balances"], write_on)
         done.set()
 
     with connect(database_url, "long query") as long:
@@ -504,6 +545,13 @@ def _shape(connection: Connection[Any], table: str) -> list[tuple[Any, ...]]:
         """,
         {"table": table},
     ).fetchall()
+
+
+def _oid(connection: Connection[Any], table: str) -> int:
+    """Which table it is that has this name now."""
+    row = connection.execute("SELECT %s::regclass::oid::int", (table,)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _side_schemas(connection: Connection[Any]) -> list[Any]:

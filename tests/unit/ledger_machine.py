@@ -6,7 +6,7 @@ ledgers start anew from snapshots. After every step all accounts must be what th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,10 +22,10 @@ from hypothesis.stateful import (
 )
 
 import drawn_moves as drawn
+from against_model import assert_replay, compare, expect, picture, picture_of_model
 from creditledger.domain import events as e
 from creditledger.domain import ids, snapshots
 from creditledger.domain.account import CreditAccount
-from creditledger.domain.answers import instant
 from creditledger.domain.commands import Command, ExpireDue
 from creditledger.domain.due import evaluate
 from creditledger.domain.errors import Failed, KeyReused, LedgerError
@@ -36,7 +36,6 @@ from memory_store import FaultyStore
 from moves import (
     START,
     WHO,
-    At,
     Expected,
     Move,
     Step,
@@ -46,7 +45,7 @@ from moves import (
     prices,
 )
 from proofs import prove_identities, replayed, state_of
-from reference_model import LARGEST, Account, No
+from reference_model import LARGEST, No
 
 
 def _some_were(kind: type[e.Event]) -> Callable[[Any], bool]:
@@ -154,7 +153,7 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self._expect(step)
         wish = self._wish(step.command)
         outcome = self._tell(wish, ledger)
-        self._compare(expected, outcome)
+        compare(expected, outcome, self.store)
         if isinstance(trial, Receipt):
             assert isinstance(outcome, Receipt)
             assert (trial.outcome, trial.answer) == (outcome.outcome, outcome.answer)
@@ -191,7 +190,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         assert outcome.receipt.outcome == "accepted"
         for expectation, result in zip(expected, outcome.results, strict=True):
-            self._compare(expectation, result)
+            compare(expectation, result, self.store)
 
     @rule(moves=st.lists(drawn.moves, min_size=2, max_size=4), ledger=drawn.ledger)
     def together(self, moves: list[Move], ledger: int) -> None:
@@ -202,7 +201,7 @@ class LedgerMachine(RuleBasedStateMachine):
         outcomes = self.ledgers[ledger].handle(wishes)
         self.told += zip(wishes, outcomes, strict=True)
         for expectation, outcome in zip(expected, outcomes, strict=True):
-            self._compare(expectation, outcome)
+            compare(expectation, outcome, self.store)
 
     # Deliveries and faults.
 
@@ -218,9 +217,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.store.traces() == traces
         if isinstance(first, BatchReceipt):
             assert isinstance(again, BatchReceipt)
-            _assert_replay(first.receipt, again.receipt)
+            assert_replay(first.receipt, again.receipt)
         else:
-            _assert_replay(first, again)
+            assert_replay(first, again)
         [other] = self.ledgers[ledger].handle([replace(item, fingerprint=b"another")])
         assert isinstance(other, KeyReused)
         assert self.store.traces() == traces
@@ -297,53 +296,12 @@ class LedgerMachine(RuleBasedStateMachine):
         return outcome
 
     def _expect(self, step: Step) -> Expected | No:
-        """What the model makes of it; lots are told by their places, which never change."""
+        """What the model makes of it; a refusal changes nothing."""
         before = deepcopy(self.world)
-        try:
-            parts = step.play(self.world, self.clock)
-        except No as no:
-            self.world = before
-            return no
-        expected = {name: self._places(part) for name, part in parts.items()}
-        if step.who is not None:
-            balance = self.world.accounts[step.who].balance(self.clock)
-            expected["balance"] = {"asset": step.who.asset, **balance}
-        return expected
-
-    def _places(self, part: object) -> object:
-        if isinstance(part, datetime):
-            return instant(part)
-        if not isinstance(part, At):
-            return part
-        lots = self.world.accounts[part.who].lots
-        places: dict[int, int] = {}
-        for lot, amount in part.legs:
-            places[lots.index(lot)] = places.get(lots.index(lot), 0) + amount
-        return [(part.who, place, amount) for place, amount in places.items()]
-
-    def _compare(self, expected: Expected | No, told: Outcome) -> None:
+        expected = expect(step, self.world, self.clock)
         if isinstance(expected, No):
-            outcome = told.code if isinstance(told, LedgerError) else _outcome(told)
-            values = told.values if isinstance(told, LedgerError) else _answer(told)
-            assert outcome == expected.code, values
-            assert {name: values[name] for name in expected.values} == expected.values
-        else:
-            answer = _answer(told)
-            assert _outcome(told) == "accepted", answer
-            assert {name: self._read(answer[name]) for name in expected} == expected
-
-    def _read(self, value: Any) -> Any:
-        """An answer's list of lots, as places."""
-        if not isinstance(value, list):
-            return value
-        return [(*self._place_of(leg["grant_id"]), leg["amount"]) for leg in value]
-
-    def _place_of(self, grant_id: str) -> tuple[Who, int]:
-        for who in WHO:
-            grants = ids_of(self.store, who, e.Granted, ids.GRANT)
-            if grant_id in grants:
-                return who, grants.index(grant_id)
-        raise AssertionError(f"no such grant: {grant_id}")
+            self.world = before
+        return expected
 
     def _balances(self, at: datetime) -> dict[Who, Balance]:
         return {who: evaluate(mirror, at).balance() for who, mirror in self.mirrors.items()}
@@ -356,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert account.balance() == Balance(**model.balance(self.clock)), who
             grants = ids_of(self.store, who, e.Granted, ids.GRANT)
             holds = ids_of(self.store, who, e.Held, ids.HOLD)
-            assert _picture(account, grants, holds) == _picture_of_model(model)
+            assert picture(account, grants, holds) == picture_of_model(model)
             for ledger in self.ledgers:
                 self._compare_at_hand(ledger, mirror)
 
@@ -386,61 +344,3 @@ class LedgerMachine(RuleBasedStateMachine):
                 account = replayed(self.store.streams.get(stream, []), stream, moment)
                 assert evaluate(account, moment).balance() == balance
         super().teardown()
-
-
-def _outcome(told: Outcome) -> str:
-    assert isinstance(told, Receipt), told
-    return told.outcome
-
-
-def _answer(told: Outcome) -> Mapping[str, Any]:
-    assert isinstance(told, Receipt), told
-    return told.answer
-
-
-def _picture(account: CreditAccount, grants: list[str], holds: list[str]) -> dict[str, Any]:
-    """What an account holds, with places in place of ids."""
-    return {
-        "lots": [
-            (grants.index(lot.grant_id), lot.remaining, lot.held, lot.expires_at, lot.written_off)
-            for lot in account.lots.burn_order()
-        ],
-        "holds": {
-            holds.index(hold.hold_id): (
-                hold.expires_at,
-                [(grants.index(leg.grant_id), leg.amount) for leg in hold.lots],
-            )
-            for hold in account.holds.values()
-        },
-        "debts": [(grants.index(debt.grant_id), debt.amount) for debt in account.debts.values()],
-        "limit": account.overage_limit,
-    }
-
-
-def _picture_of_model(model: Account) -> dict[str, Any]:
-    return {
-        "lots": [
-            (model.lots.index(lot), free, lot.left - free, lot.ends, lot.written_off)
-            for lot in model.in_burn_order()
-            for free in [model.free(lot)]
-            if lot.left
-        ],
-        "holds": {
-            place: (hold.ends, [(model.lots.index(lot), amount) for lot, amount in hold.pins])
-            for place, hold in enumerate(model.holds)
-            if not hold.how
-        },
-        "debts": [(model.lots.index(lot), amount) for lot, amount in model.debts],
-        "limit": model.limit,
-    }
-
-
-def _assert_replay(first: Receipt, again: Outcome) -> None:
-    assert isinstance(again, Receipt)
-    assert again.replayed
-    assert again.public_id == first.public_id
-    assert (again.outcome, again.answer, again.position) == (
-        first.outcome,
-        first.answer,
-        first.position,
-    )

@@ -258,7 +258,9 @@ class TestDisputes:
         story = PlanStory(STARTER, tied("pi_1", "in_1"))
         story.hear([dispute("pi_1", "won", 12), dispute("pi_1", "lost", 11)])
         assert story.available() == 1000
-        story.hear([dispute("pi_1", "lost", 13)])
+        story.hear([dispute("pi_1", "won", 14), dispute("pi_1", "lost", 13)])
+        assert story.available() == 1000
+        story.hear([dispute("pi_1", "lost", 15)])
         assert story.available() == 0
 
     def test_refund_and_dispute_together_take_all_and_no_more(self) -> None:

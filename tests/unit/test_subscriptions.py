@@ -179,8 +179,12 @@ class TestCatalogue:
         assert price.terms is None
 
     def test_what_is_told_again_writes_nothing(self) -> None:
-        story = Story(price_report(0, 500), price_report(0, 500), price_report(3, 500))
+        story = Story(price_report(0, 500), price_report(0, 500))
         assert len(story.events(PriceReported)) == 1
+
+    def test_an_old_word_does_not_come_between_two_that_say_the_same(self) -> None:
+        story = Story(price_report(0, 500), price_report(3, 500), price_report(2, None), purchase())
+        assert story.available() == 1000
 
     @given(
         st.permutations(

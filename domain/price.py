@@ -156,8 +156,10 @@ def report_price(command: ReportPrice, books: Books) -> dict[str, Any]:
     price = find_price(command.provider, command.price_id, books)
     learned = None if command.learned is None else learned_terms(command.learned)
     known = price.reported
-    newness = _newness(command.as_of, command.active, learned)
-    if known is None or newness > _newness(known.as_of, known.active, known.learned):
+    newness = _newness(command.as_of, command.product_id, command.active, learned)
+    if known is None or newness > _newness(
+        known.as_of, known.product_id, known.active, known.learned
+    ):
         books.record(
             price,
             PriceReported,

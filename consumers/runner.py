@@ -8,27 +8,33 @@ what it waits for is recorded; what fails is tried again a bounded number of tim
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Protocol
+from time import monotonic
+from traceback import format_exception
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 import orjson
 
 from creditledger.consumers import polar, stripe
+from creditledger.consumers.lookups import LOOK_UP_SECONDS, LineItems, LookingUp
 from creditledger.consumers.reading import Ignored, Told
 from creditledger.domain import ids, waiting
 from creditledger.domain.commands import Command
 from creditledger.domain.errors import Failed, LedgerError, Parked
-from creditledger.domain.provider_commands import PaymentCommand, PurchaseLine, RecordPurchase
+from creditledger.domain.provider_commands import PaymentCommand, RecordPurchase
 from creditledger.domain.receipt import ACCEPTED, Batch, Outcome, Receipt, Wish
 from creditledger.domain.store import Unavailable
 from creditledger.infra.delivery import Delivery, Taken, Verdict
 from creditledger.infra.group_commit import Overloaded
 
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Tries in a row that may fail by themselves; then the delivery is `failed`.
 FAULTS_MAX: Final = 8
@@ -51,14 +57,20 @@ class Writer(Protocol):
         """Have a wish decided."""
 
 
-#: The lines of a Checkout Session or invoice, from the provider's API.
-LineItems = Callable[[str], Sequence[PurchaseLine]]
+@dataclass(slots=True)
+class _Try:
+    """A delivery that is being tried: what it still wishes, in order."""
+
+    taken: Taken
+    commands: deque[Command]
+    payment: str | None
 
 
 class Runner:
-    """Turns one delivery at a time into commands, and what they were told into a verdict.
+    """Turns deliveries into commands, and what they were told into verdicts.
 
-    `now` is the clock, aware; `line_items` looks up what was bought where a body does not say it.
+    `now` is the clock, aware; `line_items` looks up what was bought where a body does not say it,
+    and may raise LookingUp.
     """
 
     def __init__(
@@ -74,36 +86,53 @@ class Runner:
         self._stripe_livemode = stripe_livemode
         self._line_items = line_items
 
-    def handle(self, taken: Taken) -> Verdict:
-        """Try a delivery. Never raises: what goes wrong is part of the verdict."""
-        try:
-            return self._book(taken.delivery, taken.position)
-        except (Unavailable, Overloaded, TimeoutError) as error:
-            return Verdict(
-                status="received",
-                reason="unavailable",
-                detail=str(error),
-                retry_seconds=UNAVAILABLE_SECONDS,
-                faults=taken.faults,
-            )
-        except Exception as error:  # noqa: BLE001 - the worker goes on with other deliveries
-            _LOG.exception("delivery %s failed", taken.delivery.delivery_id)
-            return _fault(taken.faults, f"{type(error).__name__}: {error}")
+    def handle(self, batch: Sequence[Taken]) -> None:
+        """Try deliveries together and settle each. Never raises: what goes wrong is a verdict."""
+        under_way = [begun for begun in map(self._begin, batch) if begun is not None]
+        while under_way:
+            # All are asked before any answer is waited for, so that they share the commits.
+            asked = [(a_try, self._ask(a_try)) for a_try in under_way]
+            deadline = monotonic() + ANSWER_SECONDS_MAX
+            under_way = [
+                a_try
+                for a_try, answer in asked
+                if answer is not None and self._heed(a_try, answer, deadline)
+            ]
 
-    def _book(self, delivery: Delivery, position: int) -> Verdict:
+    def _begin(self, taken: Taken) -> _Try | None:
+        """A try with something to wish, or None where the delivery is settled."""
+        told = _minding(taken, lambda: self._read(taken))
+        if told is None:
+            return None
+        return _Try(taken, deque(told.commands), _payment(told.commands))
+
+    def _read(self, taken: Taken) -> Told | None:
         try:
-            told = self._translate(delivery)
+            told = self._translate(taken.delivery)
         except Parked as parked:
-            return _parked(parked.values, (), position)
-        if isinstance(told, Ignored):
-            return Verdict(status="ignored", reason=told.reason)
-        payment = _payment(told.commands)
-        verdict = Verdict(status="done")
-        for command in told.commands:
-            verdict = self._wish(delivery, command, position)
-            if verdict.status != "done":
-                break
-        return replace(verdict, payment=payment)
+            taken.settle(_parked(parked.values, (), taken.position))
+        except LookingUp:
+            taken.settle(_later("looking_up", None, LOOK_UP_SECONDS, taken.faults))
+        else:
+            if isinstance(told, Told) and told.commands:
+                return told
+            taken.settle(_without_wishes(told))
+        return None
+
+    def _ask(self, a_try: _Try) -> Future[Outcome] | None:
+        wish = self._wish(a_try.taken.delivery, a_try.commands[0])
+        return _minding(a_try.taken, lambda: self._writer.submit(wish))
+
+    def _heed(self, a_try: _Try, answer: Future[Outcome], deadline: float) -> bool:
+        """Whether there is more to ask; otherwise the delivery is settled."""
+        verdict = _minding(a_try.taken, lambda: _answered(a_try, answer, deadline))
+        if verdict is None:
+            return False
+        a_try.commands.popleft()
+        if verdict.status == "done" and a_try.commands:
+            return True
+        a_try.taken.settle(replace(verdict, payment=a_try.payment))
+        return False
 
     def _translate(self, delivery: Delivery) -> Told | Ignored:
         event: Mapping[str, Any] = orjson.loads(delivery.body)
@@ -122,8 +151,8 @@ class Runner:
             return replace(command, lines=tuple(self._line_items(told.lines_of)))
         return command
 
-    def _wish(self, delivery: Delivery, command: Command, position: int) -> Verdict:
-        wish = Wish(
+    def _wish(self, delivery: Delivery, command: Command) -> Wish:
+        return Wish(
             command=self._in_the_past(command),
             actor=f"provider:{delivery.provider}",
             client_id=f"provider:{delivery.provider}",
@@ -132,22 +161,6 @@ class Runner:
             causation_id=delivery.delivery_id,
             correlation_id=delivery.delivery_id,
         )
-        outcome = self._writer.submit(wish).result(timeout=ANSWER_SECONDS_MAX)
-        if isinstance(outcome, Failed):
-            raise outcome
-        if isinstance(outcome, Parked):
-            return _parked(outcome.values, _payment_streams(command), position)
-        if isinstance(outcome, LedgerError):
-            return Verdict(status="failed", reason=outcome.code, detail=outcome.message)
-        assert isinstance(outcome, Receipt)
-        if outcome.outcome != ACCEPTED:
-            return Verdict(
-                status="failed", reason=outcome.outcome, detail=str(outcome.answer.get("detail"))
-            )
-        if outcome.answer.get("waits_for") is not None:
-            seen = max(position, outcome.position)
-            return _parked(outcome.answer, _payment_streams(command), seen)
-        return Verdict(status="done", position=outcome.position)
 
     def _in_the_past(self, command: Command) -> Command:
         """The command with a time that is not ahead of our clock: a provider's clock may be."""
@@ -155,6 +168,51 @@ class Runner:
         if command.happened_at is None or command.happened_at <= now:
             return command
         return replace(command, happened_at=now)
+
+
+def _minding(taken: Taken, step: Callable[[], T]) -> T | None:
+    """What a step of a try returns; or None where it went wrong, which is the verdict then."""
+    try:
+        return step()
+    except (Unavailable, Overloaded, TimeoutError) as error:
+        taken.settle(_later("unavailable", str(error), UNAVAILABLE_SECONDS, taken.faults))
+    except Exception as error:  # noqa: BLE001 - the worker goes on with other deliveries
+        _LOG.exception("delivery %s failed", taken.delivery.delivery_id)
+        taken.settle(_fault(taken.faults, error))
+    return None
+
+
+def _answered(a_try: _Try, answer: Future[Outcome], deadline: float) -> Verdict:
+    """What the ledger's answer to the try's first command means for the delivery."""
+    command, position = a_try.commands[0], a_try.taken.position
+    outcome = answer.result(timeout=max(0.0, deadline - monotonic()))
+    if isinstance(outcome, Failed):
+        raise outcome
+    if isinstance(outcome, Parked):
+        return _parked(outcome.values, _payment_streams(command), position)
+    if isinstance(outcome, LedgerError):
+        return Verdict(status="failed", reason=outcome.code, detail=outcome.message)
+    assert isinstance(outcome, Receipt)
+    if outcome.outcome != ACCEPTED:
+        detail = str(outcome.answer.get("detail"))
+        return Verdict(status="failed", reason=outcome.outcome, detail=detail)
+    if outcome.answer.get("waits_for") is not None:
+        seen = max(position, outcome.position)
+        return _parked(outcome.answer, _payment_streams(command), seen)
+    return Verdict(status="done", position=outcome.position)
+
+
+def _without_wishes(told: Told | Ignored) -> Verdict:
+    if isinstance(told, Ignored):
+        return Verdict(status="ignored", reason=told.reason)
+    return Verdict(status="done")
+
+
+def _later(reason: str, detail: str | None, seconds: float, faults: int) -> Verdict:
+    """Another try, for which the delivery is not to blame."""
+    return Verdict(
+        status="received", reason=reason, detail=detail, retry_seconds=seconds, faults=faults
+    )
 
 
 def _parked(values: Mapping[str, Any], streams: tuple[UUID, ...], position: int) -> Verdict:
@@ -170,15 +228,15 @@ def _parked(values: Mapping[str, Any], streams: tuple[UUID, ...], position: int)
     )
 
 
-def _fault(faults: int, detail: str) -> Verdict:
+def _fault(faults: int, error: Exception) -> Verdict:
     """Another try after a while, or none where there were too many in a row."""
-    if faults + 1 >= FAULTS_MAX:
-        return Verdict(status="failed", reason="error", detail=detail, faults=faults + 1)
+    failed = faults + 1 >= FAULTS_MAX
     return Verdict(
-        status="received",
+        status="failed" if failed else "received",
         reason="error",
-        detail=detail,
-        retry_seconds=min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2**faults),
+        detail=f"{type(error).__name__}: {error}",
+        trace="".join(format_exception(error)),
+        retry_seconds=0.0 if failed else min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2**faults),
         faults=faults + 1,
     )
 

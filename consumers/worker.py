@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from threading import Event, Thread
 from time import monotonic
 from typing import Final
 
+from pydantic import SecretStr
+
 from creditledger.consumers import stripe_lines
+from creditledger.consumers.lookups import LineItems, LookUps
 from creditledger.consumers.runner import Runner
 from creditledger.domain.store import Unavailable
 from creditledger.infra import deliveries
 from creditledger.infra.database import Pool
 from creditledger.infra.delivery import Stream
-from creditledger.infra.postgres_stream import PostgresStream
 from creditledger.infra.stripe_api import StripeApi
-from creditledger.infra.wiring import Service
+from creditledger.infra.wiring import Service, open_stream
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,9 +33,12 @@ RECONNECT_SECONDS: Final = 1.0
 
 CLEAN_SECONDS: Final = 3600.0
 
-#: Deliveries that are tried at the same time: one that waits for a provider's API holds up no more
-#: than its own thread.
+#: One translates while another waits for the ledger's commit.
 WORKERS: Final = 2
+
+#: Deliveries in one worker's hands: enough to share a commit, few enough that those which come
+#: again after a crash are soon tried again.
+BATCH: Final = 200
 
 
 def work(stream: Stream, runner: Runner, pool: Pool, *, retention: timedelta, stop: Event) -> None:
@@ -58,37 +65,44 @@ def work(stream: Stream, runner: Runner, pool: Pool, *, retention: timedelta, st
 
 
 def step(stream: Stream, runner: Runner) -> bool:
-    """Try the next delivery; False where none was due. Raises Unavailable."""
-    with stream.take() as taken:
-        if taken is None:
-            return False
-        taken.settle(runner.handle(taken))
-        return True
+    """Try the next deliveries; False where none was due. Raises Unavailable."""
+    with stream.take(BATCH) as batch:
+        runner.handle(batch)
+        return bool(batch)
 
 
 def consume(service: Service, stop: Event) -> None:
     """Work off the deliveries of a service until `stop` is set; returns when the last try ended."""
     settings = service.settings
-    api_key = settings.stripe_api_key
-    runner = Runner(
-        service.writer,
-        now=service.now,
-        stripe_livemode=settings.stripe_environment == "production",
-        line_items=None
-        if api_key is None
-        else partial(stripe_lines.asked, StripeApi(api_key.get_secret_value())),
-    )
     retention = timedelta(days=settings.webhook_retention_days)
 
-    def one() -> None:
-        stream = PostgresStream(service.url, service.pool)
+    def one(runner: Runner) -> None:
+        stream = open_stream(settings, service.url, service.pool)
         try:
             work(stream, runner, service.pool, retention=retention, stop=stop)
         finally:
             stream.close()
 
-    threads = [Thread(target=one, name=f"webhooks-{n}") for n in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with _line_items(settings.stripe_api_key) as line_items:
+        runner = Runner(
+            service.writer,
+            now=service.now,
+            stripe_livemode=settings.stripe_environment == "production",
+            line_items=line_items,
+        )
+        threads = [Thread(target=one, args=(runner,), name=f"webhooks-{n}") for n in range(WORKERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+@contextmanager
+def _line_items(api_key: SecretStr | None) -> Iterator[LineItems | None]:
+    """Asks Stripe for the lines of what was bought, where there is a key to ask with."""
+    if api_key is None:
+        yield None
+        return
+    api = StripeApi(api_key.get_secret_value())
+    with LookUps(partial(stripe_lines.asked, api)) as look_ups:
+        yield look_ups.line_items

@@ -10,8 +10,8 @@ from psycopg import AsyncConnection
 from creditledger.domain import answers
 from creditledger.infra.database import Pool
 from creditledger.infra.delivery import DeliveryStatus
+from creditledger.infra.delivery_table import CHANNEL
 from creditledger.infra.event_log import reaching
-from creditledger.infra.postgres_stream import CHANNEL
 from creditledger.projections import paging
 from creditledger.projections.queries import rows_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,12 +64,14 @@ class Verdict:
     `received` means another try, in `retry_seconds`. A parked delivery is tried again when one
     of the streams in `awaits` has news past `seen_position`. `payment` is the provider's id of
     the payment that the delivery is about, `position` where in the log stands what it did.
-    `faults` counts the tries in a row that failed by themselves.
+    `faults` counts the tries in a row that failed by themselves, `trace` says where the last one
+    did.
     """
 
     status: DeliveryStatus
     reason: str | None = None
     detail: str | None = None
+    trace: str | None = None
     waits_for: str | None = None
     awaits: tuple[UUID, ...] = ()
     payment: str | None = None
@@ -79,40 +81,52 @@ class Verdict:
     faults: int = 0
 
 
-class Taken(Protocol):
-    """A delivery in one worker's hands; `position` is the log's newest when it was taken."""
+@dataclass(slots=True, kw_only=True)
+class Taken:
+    """A delivery in one worker's hands.
 
-    @property
-    def delivery(self) -> Delivery:
-        """What was delivered."""
+    `tries` counts those before this one, `faults` those of them, just before it, that failed by
+    themselves in a row. `position` is the log's newest when it was taken.
+    """
 
-    @property
-    def faults(self) -> int:
-        """How many tries in a row failed by themselves just before this one."""
-
-    @property
-    def position(self) -> int:
-        """The log's newest position when it was taken."""
+    delivery: Delivery
+    tries: int
+    faults: int
+    position: int
+    verdict: Verdict | None = None
 
     def settle(self, verdict: Verdict) -> None:
         """Say what came of it; without a verdict, it comes again."""
+        self.verdict = verdict
 
 
 class Stream(Protocol):
     """Where deliveries wait between the answer to the provider and the ledger.
 
     At least once, to one worker at a time, in order for each key except for those that are
-    parked or failed. Everything raises Unavailable where the stream cannot be reached.
+    parked or failed. Any thread may call `put` and `waiting`; `take` and `wait` are one worker's,
+    who has this end of the stream for itself. Everything but `close` raises Unavailable where the
+    stream cannot be reached.
     """
 
     def put(self, delivery: Delivery) -> None:
         """Keep a delivery, durably when this returns; one that is known already is kept once."""
 
-    def take(self) -> AbstractContextManager[Taken | None]:
-        """The next delivery, or None where none is due. It is back if the worker goes away."""
+    def take(self, limit: int) -> AbstractContextManager[Sequence[Taken]]:
+        """The next deliveries, no two of one key, and none where none is due.
+
+        What was settled is written down as the block ends; where it ends with an exception, or
+        the worker goes away, all of them come again.
+        """
 
     def wait(self, seconds: float) -> None:
         """Return when there may be something to take, or after so many seconds."""
+
+    def waiting(self) -> int:
+        """How many deliveries have yet to be handled, or to be tried again."""
+
+    def close(self) -> None:
+        """Let go of what this end holds; it can be taken elsewhere at once."""
 
 
 def read_delivery(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,15 +14,20 @@ from typing import Final
 
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.policies import Policies
+from creditledger.domain.store import Unavailable
 from creditledger.infra.clients import Authenticator
 from creditledger.infra.database import AsyncPool, Pool, async_connection_pool, connection_pool
+from creditledger.infra.delivery import Stream
 from creditledger.infra.embedded_postgres import embedded_postgres, running_postgres
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.group_commit import Commit, GroupCommit
+from creditledger.infra.kafka_stream import KafkaStream
 from creditledger.infra.migrate import pending
 from creditledger.infra.postgres_stream import PostgresStream
 from creditledger.infra.settings import Settings
+
+_LOG = logging.getLogger(__name__)
 
 #: The writer is one thread; its connections are its own, so that no reader can keep it waiting.
 _WRITER_CONNECTIONS: Final = 2
@@ -46,7 +52,7 @@ class Service:
     log: EventLog
     store: PostgresLedgerStore
     writer: GroupCommit
-    stream: PostgresStream
+    stream: Stream
     authenticator: Authenticator
     now: Callable[[], datetime]
 
@@ -77,7 +83,7 @@ def service(
             policies=policies(settings),
             cache_limit=settings.account_cache_limit,
         )
-        stream = PostgresStream(url, pool)
+        stream = open_stream(settings, url, pool)
         try:
             with GroupCommit(
                 ledger,
@@ -99,6 +105,22 @@ def service(
                 )
         finally:
             stream.close()
+
+
+def open_stream(settings: Settings, url: str, pool: Pool) -> Stream:
+    """An end of the stream of deliveries: on Kafka where one is set, in the database otherwise.
+
+    Brokers that are away are no reason not to start: deliveries are answered 503 until they are
+    back. Raises NoTopic where they are there and have no topic for us.
+    """
+    if settings.kafka_bootstrap_servers is None:
+        return PostgresStream(url, pool)
+    stream = KafkaStream(settings, url, pool)
+    try:
+        stream.require_topics()
+    except Unavailable as error:
+        _LOG.warning("webhooks are not taken for now: %s", error)
+    return stream
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""PostgreSQL for every test that wants one: one server, and a database of its own for each test.
+"""PostgreSQL and Kafka for every test that wants them, started where none is given.
 
-The server is the embedded one, or that of CREDITLEDGER_TEST_DATABASE_URL (its user must be allowed
-to create databases).
+The PostgreSQL is the embedded one, or that of CREDITLEDGER_TEST_DATABASE_URL (its user must be
+allowed to create databases); each test has a database of its own. The Kafka is a broker from Maven
+Central, or that of CREDITLEDGER_TEST_KAFKA; each test has topics of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from creditledger.infra.database import connect
 from creditledger.infra.embedded_postgres import embedded_postgres
 from creditledger.infra.migrate import migrate
 from creditledger.infra.settings import PREFIX, Settings
+from kafka_broker import some_broker
 
 # The suite depends on nobody's settings.
 Settings.model_config["env_file"] = None
@@ -36,6 +38,13 @@ UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
 def anyio_backend() -> str:
     """Asynchronous tests (marked `anyio`) run on asyncio alone."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The address of a broker; tests of it are skipped, or fail, where there is none."""
+    with some_broker() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,7 @@ def parked(stream: PostgresStream) -> Delivery:
     """A delivery that is parked."""
     delivery = read_delivery("stripe", body("stripe.customer.created.linked"), {}, NOW)
     stream.put(delivery)
-    with stream.take() as taken:
-        assert taken is not None
+    with stream.take(1) as [taken]:
         taken.settle(Verdict(status="parked", reason="unsupported_type"))
     return delivery
 
@@ -44,8 +43,8 @@ def run(*arguments: str) -> Result:
 
 
 def is_due(stream: PostgresStream) -> bool:
-    with stream.take() as taken:
-        return taken is not None
+    with stream.take(1) as batch:
+        return bool(batch)
 
 
 def test_deliveries_are_listed_and_shown(parked: Delivery) -> None:

@@ -197,12 +197,11 @@ class TestParking:
 
     def test_news_that_came_between_look_and_parking_is_not_missed(self, desk: Desk) -> None:
         desk.put(SESSION)
-        with desk.stream.take() as taken:
-            assert taken is not None
-            verdict = desk.runner.handle(taken)
-            assert verdict.status == "parked"
+        with desk.stream.take(1) as [taken]:
+            desk.runner.handle([taken])
+            assert taken.verdict is not None
+            assert taken.verdict.status == "parked"
             desk.wish(*PRICES)
-            taken.settle(verdict)
         assert deliveries.free(desk.parts.pool) == 1
         desk.work_off()
         assert desk.available() == 600

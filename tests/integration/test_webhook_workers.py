@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -26,7 +26,7 @@ from creditledger.domain.provider_commands import (
     SetPrice,
 )
 from creditledger.infra import deliveries
-from creditledger.infra.delivery import Taken, Verdict
+from creditledger.infra.delivery import Taken
 from creditledger.infra.read_side import verify_ledger
 from creditledger.infra.wiring import machine_clock
 from provider_bodies import (
@@ -131,11 +131,11 @@ class Stumbling:
         self._runner = runner
         self._stumbled = False
 
-    def handle(self, taken: Taken) -> Verdict:
+    def handle(self, batch: Sequence[Taken]) -> None:
         if not self._stumbled:
             self._stumbled = True
             raise RuntimeError("a fault where none was expected")
-        return self._runner.handle(taken)
+        self._runner.handle(batch)
 
 
 def test_a_worker_goes_on_after_a_fault(priced: Desk) -> None:

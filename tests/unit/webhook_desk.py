@@ -19,9 +19,8 @@ from creditledger.domain.events import Balance
 from creditledger.domain.receipt import Receipt, Wish
 from creditledger.infra import deliveries
 from creditledger.infra.delivery import Delivery, read_delivery
-from creditledger.infra.postgres_stream import PostgresStream
 from creditledger.infra.settings import Settings
-from creditledger.infra.wiring import Service, machine_clock, service
+from creditledger.infra.wiring import Service, machine_clock, open_stream, service
 from provider_bodies import STRIPE_PACK, TERN, body, changed
 
 SESSION = "stripe.checkout.session.completed.payment_paid"
@@ -38,7 +37,7 @@ class Desk:
 
     def __init__(self, parts: Service, **options: Any) -> None:
         self.parts = parts
-        self.stream = PostgresStream(parts.url, parts.pool)
+        self.stream = open_stream(parts.settings, parts.url, parts.pool)
         self.runner = Runner(
             parts.writer, **{"now": machine_clock, "stripe_livemode": False, **options}
         )

@@ -108,6 +108,17 @@ _BEFORE: Final = """
       ORDER BY originator_version)
 """
 
+# Where the positions are not one after the other, from 1 on.
+_GAPS: Final = """
+    SELECT previous, position FROM (
+        SELECT notification_id AS position,
+            lag(notification_id, 1, 0::bigint) OVER (ORDER BY notification_id) AS previous
+        FROM ledger_events
+    ) AS pairs
+    WHERE position <> previous + 1
+    ORDER BY position LIMIT 100
+"""
+
 # Everything, stream by stream.
 _BY_STREAM: Final = """
     SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
@@ -278,6 +289,10 @@ class FrozenLog:
         self.connection = connection
         self.head = head
         self._mapper = mapper
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """Positions that do not follow the one before: that one and the position, the first few."""
+        return [(row[0], row[1]) for row in self.connection.execute(_GAPS)]
 
     def by_stream(self) -> Iterator[StoredEvent]:
         """All events, stream by stream, each in order of its versions."""

@@ -33,17 +33,6 @@ _BATCH: Final = 500
 
 _TRAIL_TOPICS: Final = frozenset(kind.TOPIC for kind in TRAIL_EVENTS)
 
-# Where the positions are not one after the other, from 1 on.
-_GAPS: Final = """
-    SELECT previous, position FROM (
-        SELECT notification_id AS position,
-            lag(notification_id, 1, 0::bigint) OVER (ORDER BY notification_id) AS previous
-        FROM ledger_events
-    ) AS pairs
-    WHERE position <> previous + 1
-    ORDER BY position LIMIT 100
-"""
-
 
 class Stored(Protocol):
     """An event with the columns beside it; `event` is None where `fault` says why."""
@@ -74,6 +63,9 @@ class FrozenLog(Protocol):
     @property
     def head(self) -> int:
         """The newest position."""
+
+    def gaps(self) -> Iterable[tuple[int, int]]:
+        """Positions that do not follow the one before: that one and the position, the first few."""
 
     def by_stream(self) -> Iterator[Stored]:
         """All events, stream by stream, each in order of its versions."""
@@ -154,7 +146,7 @@ class LogAudit:
         whole.expect("grants named by payments", self._bought.there, self._bought.named)
 
     def _check_positions(self) -> None:
-        for previous, position in self._log.connection.execute(_GAPS):
+        for previous, position in self._log.gaps():
             witness = Witness(self._findings, "log", f"position {position}")
             witness.report("comes after", previous + 1, position)
 

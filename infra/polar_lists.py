@@ -139,7 +139,11 @@ class PolarLists:
 
     def _order(self, order_id: str) -> Iterator[Listed | Passed]:
         at = self._now()
-        order = self._ask(lambda: self._orders.get(order_id))
+        try:
+            order = self._ask(lambda: self._orders.get(order_id))
+        except Unreadable as error:
+            yield Passed(kind="orders", name=order_id, detail=str(error))
+            return
         if order.get("paid") is not False:
             yield _listed("orders", "order.updated", at, order)
 

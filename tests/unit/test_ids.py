@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from base64 import b32hexencode
+from uuid import UUID, uuid5
 
 import pytest
 from hypothesis import given
@@ -109,3 +110,15 @@ def test_streams_of_different_kinds_never_meet() -> None:
         ids.trail_id("y/x"),
     }
     assert len(streams) == 6
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
+def test_streams_are_the_uuids_of_their_names(customer_id: str) -> None:
+    """Stored for ever, so they are what RFC 9562 says, not only what this release computes."""
+    namespace = UUID("5d1c1b4c-9f2a-5e0e-8a55-c4ed17f0a11e")
+    assert ids.account_id(customer_id, "x") == uuid5(namespace, f"account/x/{customer_id}")
+
+
+@given(st.uuids())
+def test_a_streams_key_is_base_32_by_the_rfc(stream: UUID) -> None:
+    assert ids.stream_key(stream) == b32hexencode(stream.bytes).decode().rstrip("=").lower()

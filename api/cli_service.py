@@ -18,6 +18,7 @@ import typer
 import uvicorn
 
 from creditledger.api.app import create_app
+from creditledger.api.corked import CorkedHttp
 from creditledger.api.metrics import Metrics
 from creditledger.api.processes import (
     ProcessEnded,
@@ -85,7 +86,7 @@ def serve(parent: _Parent = None) -> None:
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http="httptools",
+                http=CorkedHttp,
                 access_log=False,
                 log_config=None,
                 server_header=False,

@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 
 from creditledger.api.app import create_app
+from creditledger.api.corked import CorkedHttp
 from creditledger.api.metrics import Metrics
 from creditledger.infra.clients import SCOPES, create_client
 from creditledger.infra.database import connect
@@ -115,7 +116,7 @@ def running_api(
 def serving(running: Service, metrics: Metrics) -> Iterator[str]:
     """Serve on a port of its own; yield the address."""
     config = uvicorn.Config(
-        create_app(running, metrics), port=0, log_config=None, loop="uvloop", http="httptools"
+        create_app(running, metrics), port=0, log_config=None, loop="uvloop", http=CorkedHttp
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -7,6 +7,7 @@ its own in the same database.
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 from psycopg import AsyncConnection, Connection
@@ -47,14 +48,14 @@ def connect(url: str, application_name: str) -> Connection[TupleRow]:
 
 
 def connection_pool(url: str, application_name: str, *, size: int) -> Pool:
-    """A pool for threads, not yet opened. Connections are checked before they are handed out."""
+    """A pool for threads, not yet opened. Connections are looked at before they are handed out."""
     return ConnectionPool(
         conninfo(url, application_name),
         kwargs={"autocommit": True},
         min_size=1,
         max_size=size,
         open=False,
-        check=ConnectionPool.check_connection,
+        check=check_if_spoken_to,
         timeout=POOL_TIMEOUT_SECONDS,
         reconnect_timeout=RECONNECT_TIMEOUT_SECONDS,
         name=application_name,
@@ -69,8 +70,30 @@ def async_connection_pool(url: str, application_name: str, *, size: int) -> Asyn
         min_size=1,
         max_size=size,
         open=False,
-        check=AsyncConnectionPool.check_connection,
+        check=check_async_if_spoken_to,
         timeout=POOL_TIMEOUT_SECONDS,
         reconnect_timeout=RECONNECT_TIMEOUT_SECONDS,
         name=application_name,
     )
+
+
+def check_if_spoken_to(connection: Connection[TupleRow]) -> None:
+    """Raise OperationalError where the server has gone while the connection was idle.
+
+    A server that ends, or is cut off, says so or hangs up, and then there is something to read:
+    only then is it worth a question to the server, which takes as long as a short query.
+    """
+    if _is_spoken_to(connection):
+        ConnectionPool.check_connection(connection)
+
+
+async def check_async_if_spoken_to(connection: AsyncConnection[TupleRow]) -> None:
+    """As `check_if_spoken_to`."""
+    if _is_spoken_to(connection):
+        await AsyncConnectionPool.check_connection(connection)
+
+
+def _is_spoken_to(connection: Connection[TupleRow] | AsyncConnection[TupleRow]) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

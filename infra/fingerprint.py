@@ -17,6 +17,9 @@ import msgspec
 
 from creditledger.domain.commands import Command
 
+#: What most fields hold; nothing of it is looked into.
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+
 #: Sorted, so that one and the same command has one encoding.
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
 
@@ -47,6 +50,8 @@ def _said(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
     if is_dataclass(value):
         return _said(value)
     if isinstance(value, Mapping):

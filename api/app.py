@@ -31,8 +31,9 @@ from creditledger.api.metrics import Metrics
 from creditledger.api.operations import operations
 from creditledger.api.paths import SlashesInSegments
 from creditledger.api.payments import payments
-from creditledger.api.prices import prices
+from creditledger.api.prices import prices, products
 from creditledger.api.problems import Problem
+from creditledger.api.subscriptions import subscriptions
 from creditledger.api.webhooks import webhooks
 from creditledger.domain.errors import LedgerError
 from creditledger.domain.store import Unavailable
@@ -68,7 +69,9 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
         app.router.routes.extend(often.routes)
     app.include_router(events(service))
     app.include_router(payments(service))
+    app.include_router(subscriptions(service))
     app.include_router(prices(service, desk))
+    app.include_router(products(service))
     app.include_router(links(service, desk))
     app.include_router(webhooks(service, desk))
     app.include_router(operations(service, metrics))

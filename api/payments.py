@@ -1,4 +1,4 @@
-"""Payments: what came at the providers, what it granted, and what was refunded of it."""
+"""Payments: what came at the providers, what it granted, and what was taken back of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from creditledger.api.problems import Problem
 from creditledger.api.reading import StrictRoute
 from creditledger.api.values import CustomerId, IdText, QueryTime
 from creditledger.domain.payment import PaymentStatus
-from creditledger.domain.provider_commands import Provider, RefundStatus
+from creditledger.domain.provider_commands import DisputeStanding, Provider, RefundStatus
 from creditledger.infra.wiring import Service
 from creditledger.projections import payments as read_model
 
@@ -25,11 +25,21 @@ class PaymentFilter(Page):
     """Which payments."""
 
     customer_id: CustomerId | None = None
+    subscription_id: IdText | None = Field(
+        default=None, description="What was paid for this subscription"
+    )
     status: PaymentStatus | None = None
     provider: Provider | None = None
     provider_id: ProviderId | None = None
     since: QueryTime | None = Field(default=None, description="Paid at or after this moment")
     until: QueryTime | None = Field(default=None, description="Paid before this moment")
+
+
+class PaidPeriod(Told):
+    """From `start` up to `end`."""
+
+    start: Moment
+    end: Moment
 
 
 class PaidLine(Told):
@@ -38,7 +48,14 @@ class PaidLine(Told):
     price_id: str | None
     quantity: int
     asset: str | None
-    credits: Figure = Field(description="What all its units were worth on that day")
+    credits: int = Field(
+        description="What all its units were worth on that day; below zero where a change of plan "
+        "gives the rest of the old plan back"
+    )
+    period: PaidPeriod | None = Field(
+        description="The time of a subscription that it pays for, null where it is bought for good"
+    )
+    proration: bool = Field(description="Whether it changes the plan within a period")
 
 
 class GrantOfPayment(Told):
@@ -46,8 +63,11 @@ class GrantOfPayment(Told):
 
     grant_id: str
     asset: str
-    granted: Figure
-    revoked: int = Field(description="Less what was reinstated, by whomever")
+    granted: Figure = Field(description="What of it is the payment's: less what was withdrawn")
+    revoked: Figure = Field(description="Less what was reinstated, by whomever")
+    withdrawn: Figure = Field(
+        description="What went to an earlier payment of the same period that was told of later"
+    )
 
 
 class RefundOfPayment(Told):
@@ -59,6 +79,20 @@ class RefundOfPayment(Told):
     status: RefundStatus
 
 
+class DisputeOfPayment(Told):
+    """A dispute as the provider last told of it."""
+
+    dispute_id: str
+    amount: Figure
+    currency: str
+    standing: DisputeStanding = Field(
+        description="`open` and `lost` take the money; `inquiry` does not, and `won` gives it "
+        "back; what was `prevented` is told as a refund"
+    )
+    status: str = Field(description="The provider's own word", examples=["needs_response"])
+    as_of: Moment
+
+
 class PaymentAnswer(Told):
     """A payment as it stands; amounts of money are in minor units of its currency."""
 
@@ -67,17 +101,21 @@ class PaymentAnswer(Told):
     provider_id: str = Field(description="The provider's object that identifies it")
     provider_customer_id: str | None
     customer_id: str | None = Field(description="null as long as nobody knows whose it is")
-    status: PaymentStatus = Field(description="`parked`: it came, and is not granted yet")
+    subscription_id: str | None = Field(description="null where it pays for none")
+    status: PaymentStatus = Field(
+        description="`parked`: it came, and is not granted yet; `disputed`: a dispute is open; "
+        "`charged_back`: one was lost"
+    )
     paid: Figure
     refunded: Figure
-    disputed: Figure
+    disputed: Figure = Field(description="What banks took back and did not return")
     currency: str
     granted: Figure | None = Field(description="null where it granted several assets: see grants")
-    revoked: int | None
+    revoked: Figure | None
     grants: list[GrantOfPayment]
     lines: list[PaidLine]
     refunds: list[RefundOfPayment]
-    disputes: list[Told]
+    disputes: list[DisputeOfPayment]
     paid_at: Moment
     recorded_at: Moment
     position: int
@@ -108,6 +146,7 @@ def payments(service: Service) -> APIRouter:
                 limit=query.limit,
                 cursor=query.cursor,
                 customer_id=query.customer_id,
+                subscription_id=query.subscription_id,
                 status=query.status,
                 provider=query.provider,
                 provider_id=query.provider_id,
@@ -124,7 +163,7 @@ def payments(service: Service) -> APIRouter:
         responses=problems("payment_not_found"),
     )
     async def payment(payment_id: Annotated[IdText, Path()]) -> Response:
-        """What was paid, granted, refunded and revoked."""
+        """What was paid, granted, refunded, disputed and revoked."""
         async with service.reads.connection() as connection:
             found = await read_model.payment(connection, payment_id)
         if found is None:

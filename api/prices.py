@@ -1,4 +1,4 @@
-"""Prices: what each price of a provider is worth in credits."""
+"""Prices: what each price of a provider is worth in credits; and the provider's products."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from creditledger.api.answers import Moment, Told
+from creditledger.api.answers import Figure, Moment, Told
 from creditledger.api.auth import needs
 from creditledger.api.desk import Desk
 from creditledger.api.entering import (
@@ -28,6 +28,7 @@ from creditledger.api.pages import Page
 from creditledger.api.reading import StrictRoute
 from creditledger.api.values import PRINTABLE, AmountOrZero, Asset, ExpiresAfterDays
 from creditledger.domain.amounts import CREDITS_MAX, Credits
+from creditledger.domain.price import PriceOrigin
 from creditledger.domain.provider_commands import PriceKind, Provider, SetPrice
 from creditledger.infra.clients import Caller
 from creditledger.infra.wiring import Service
@@ -97,9 +98,31 @@ class PriceAnswer(Told):
     position: int
 
 
-class ListedPrice(PriceAnswer):
-    """A price with when it was set."""
+class ListedPrice(Told):
+    """A price as it stands, with when it last changed.
 
+    Until somebody says what a price is worth that only the provider's catalogue told of, `credits`,
+    `asset`, `kind` and `origin` are null, and what is bought with it waits.
+    """
+
+    provider: Provider
+    price_id: str
+    product_id: str | None = Field(description="null where the provider's catalogue does not tell")
+    active: bool | None = Field(
+        description="Whether it is on sale there, null where the catalogue does not tell; what is "
+        "not is honoured all the same"
+    )
+    credits: Figure | None = Field(description="null as long as nobody knows")
+    asset: str | None
+    kind: PriceKind | None
+    name: str | None
+    expires_after_days: int | None
+    plan_family: str | None
+    version: str | int | None
+    origin: PriceOrigin | None = Field(
+        description="`entered` by a person, or `learned` from the provider"
+    )
+    position: Figure
     recorded_at: Moment
 
 
@@ -110,10 +133,32 @@ class PricePage(Told):
     next_cursor: str | None
 
 
-class PriceFilter(Page):
-    """Which prices."""
+class CatalogueFilter(Page):
+    """Which prices or products."""
 
     provider: Provider | None = None
+    product_id: ProviderId | None = None
+
+
+class ListedProduct(Told):
+    """A product of a provider's catalogue, as it stood there at `as_of`."""
+
+    provider: Provider
+    product_id: str
+    name: str | None
+    active: bool = Field(description="Whether it is on sale there")
+    plan_family: str | None
+    version: str | None
+    as_of: Moment
+    position: Figure
+    recorded_at: Moment
+
+
+class ProductPage(Told):
+    """A page of products."""
+
+    products: list[ListedProduct]
+    next_cursor: str | None
 
 
 def prices(service: Service, desk: Desk) -> APIRouter:
@@ -155,12 +200,43 @@ def prices(service: Service, desk: Desk) -> APIRouter:
         response_model=PricePage,
         dependencies=[Depends(needs("read"))],
     )
-    async def listed(query: Annotated[PriceFilter, Query()]) -> Response:
-        """What each price is worth now, last set first."""
+    async def listed(query: Annotated[CatalogueFilter, Query()]) -> Response:
+        """What each price is worth now, last changed first."""
         await caught_up(service, "prices")
         async with service.reads.connection() as connection:
             page = await read_model.prices(
-                connection, limit=query.limit, cursor=query.cursor, provider=query.provider
+                connection,
+                limit=query.limit,
+                cursor=query.cursor,
+                provider=query.provider,
+                product_id=query.product_id,
+            )
+        return json_response(page)
+
+    return router
+
+
+def products(service: Service) -> APIRouter:
+    """The route of the providers' products."""
+    router = APIRouter(prefix="/v1/products", tags=["Prices"], route_class=StrictRoute)
+
+    @router.get(
+        "",
+        summary="Products",
+        operation_id="products",
+        response_model=ProductPage,
+        dependencies=[Depends(needs("read"))],
+    )
+    async def listed(query: Annotated[CatalogueFilter, Query()]) -> Response:
+        """What the providers' catalogues tell of their products, last changed first."""
+        await caught_up(service, "prices")
+        async with service.reads.connection() as connection:
+            page = await read_model.products(
+                connection,
+                limit=query.limit,
+                cursor=query.cursor,
+                provider=query.provider,
+                product_id=query.product_id,
             )
         return json_response(page)
 

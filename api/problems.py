@@ -46,6 +46,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "entry_not_found": Kind(404, "No such entry"),
     "receipt_not_found": Kind(404, "No such receipt"),
     "payment_not_found": Kind(404, "No such payment"),
+    "subscription_not_found": Kind(404, "No such subscription"),
     "delivery_not_found": Kind(404, "No such delivery"),
     "method_not_allowed": Kind(405, "The method does not fit the path"),
     "hold_closed": Kind(409, "The hold is closed"),

@@ -11,12 +11,14 @@ from creditledger.projections.links import Links
 from creditledger.projections.payments import Payments
 from creditledger.projections.prices import Prices
 from creditledger.projections.projection import Projection
+from creditledger.projections.subscriptions import Subscriptions
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     Balances(),
     Entries(),
     Holds(),
     Payments(),
+    Subscriptions(),
     Prices(),
     Links(),
 )

@@ -1,9 +1,11 @@
-"""Payments: what came at the providers, what it granted, and what was refunded of it."""
+"""Payments: what came at the providers, what it granted, and what was taken back of it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -12,12 +14,16 @@ from psycopg import AsyncConnection, Cursor
 from creditledger.domain import answers, ids
 from creditledger.domain import events as e
 from creditledger.domain.events import Event
-from creditledger.domain.payment import PaymentStatus
+from creditledger.domain.payment import PaymentStatus, granted_status
 from creditledger.domain.payment_events import (
     PAYMENT_EVENTS,
+    DisputeReported,
+    PaidLine,
     PaymentEvent,
     PaymentGranted,
+    PaymentReallotted,
     PaymentRecorded,
+    PaymentTied,
     RefundReported,
     RefundTotalReported,
 )
@@ -32,12 +38,15 @@ _UPSERT: Final = """
     SELECT * FROM json_populate_recordset(null::payments, %s::json)
     ON CONFLICT (stream) DO UPDATE
     SET customer_id = excluded.customer_id, status = excluded.status,
-        refunded = excluded.refunded, lines = excluded.lines, refunds = excluded.refunds
+        refunded = excluded.refunded, disputed = excluded.disputed, lines = excluded.lines,
+        refunds = excluded.refunds, disputes = excluded.disputes
 """
 
-_INSERT_GRANTS: Final = """
+# What was revoked of a grant is not forgotten when its payment says anew what is its own.
+_UPSERT_GRANTS: Final = """
     INSERT INTO payment_grants
     SELECT * FROM json_populate_recordset(null::payment_grants, %s::json)
+    ON CONFLICT (account_id, number) DO UPDATE SET withdrawn = excluded.withdrawn
 """
 
 # Amounts are differences here; grants that no payment made have no row.
@@ -56,14 +65,15 @@ _PAGE: Final = """
         SELECT jsonb_agg(
             jsonb_build_object(
                 'account_id', account_id, 'number', number, 'asset', asset,
-                'granted', granted, 'revoked', revoked
-            ) ORDER BY number
+                'granted', granted, 'revoked', revoked, 'withdrawn', withdrawn
+            ) ORDER BY asset, number
         ) AS grants
         FROM payment_grants WHERE payment_grants.payment = payments.stream
     ) AS made ON true
     WHERE position < %(before)s
       AND (%(stream)s::uuid IS NULL OR stream = %(stream)s)
       AND (%(customer_id)s::text IS NULL OR customer_id = %(customer_id)s)
+      AND (%(subscription)s::uuid IS NULL OR subscription = %(subscription)s)
       AND (%(status)s::text IS NULL OR status = %(status)s)
       AND (%(provider)s::text IS NULL OR provider = %(provider)s)
       AND (%(provider_id)s::text IS NULL OR provider_id = %(provider_id)s)
@@ -84,17 +94,25 @@ class Payments(Projection):
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """Fold each payment's events into its row, and write each row once."""
-        told = [(position, event) for position, event in events if isinstance(event, PaymentEvent)]
+        told = [
+            (position, event)
+            for position, event in events
+            # What is tied to a payment is no payment of its own.
+            if isinstance(event, PaymentEvent) and not isinstance(event, PaymentTied)
+        ]
         if told:
             rows = _stored(cursor, {event.originator_id for _, event in told})
             for position, event in told:
                 _take_in(rows, position, event)
             cursor.execute(_UPSERT, (as_json(list(rows.values())),))
-        made = [
-            row for _, event in told if isinstance(event, PaymentGranted) for row in _grants(event)
-        ]
+        made = {
+            (row["account_id"], row["number"]): row
+            for _, event in told
+            if isinstance(event, PaymentGranted | PaymentReallotted)
+            for row in _grants(event)
+        }
         if made:
-            cursor.execute(_INSERT_GRANTS, (as_json(made),))
+            cursor.execute(_UPSERT_GRANTS, (as_json(list(made.values())),))
         changes = _changes(event for _, event in events)
         if changes:
             cursor.execute(_CHANGE_GRANTS, (as_json(changes),))
@@ -115,27 +133,30 @@ def _take_in(rows: dict[UUID, dict[str, Any]], position: int, event: PaymentEven
     match event:
         case PaymentGranted():
             row["status"] = "paid"
-            row["lines"] = [
-                {
-                    "price_id": line.price_id,
-                    "quantity": line.quantity,
-                    "asset": line.asset,
-                    "credits": line.credits,
-                }
-                for line in event.lines
-            ]
+            row["lines"] = [_line(line) for line in event.lines]
         case RefundReported():
             row["refunded"] = event.refunded
-            others = [r for r in row["refunds"] if r["refund_id"] != event.refund_id]
-            row["refunds"] = [*others, _refund(event)]
+            row["refunds"] = _with(row["refunds"], _refund(event), "refund_id")
         case RefundTotalReported():
             row["refunded"] = event.refunded
+        case DisputeReported():
+            row["disputed"] = event.disputed
+            row["disputes"] = _with(row["disputes"], _dispute(event), "dispute_id")
     if row["status"] != "parked":
-        row["status"] = _status(row)
+        standings = {dispute["standing"] for dispute in row["disputes"]}
+        row["status"] = granted_status(row["paid"], row["refunded"], standings)
+
+
+def _with(known: Iterable[dict[str, Any]], told: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Reports by their ids, in the order of these: the order of the news shows nowhere."""
+    return sorted((*(r for r in known if r[name] != told[name]), told), key=itemgetter(name))
 
 
 def _recorded(position: int, event: PaymentRecorded) -> dict[str, Any]:
     total = event.refund_total
+    subscription = None
+    if event.subscription_id is not None:
+        subscription = ids.subscription_stream(event.provider, event.subscription_id)
     return {
         "stream": event.originator_id,
         "position": position,
@@ -147,10 +168,26 @@ def _recorded(position: int, event: PaymentRecorded) -> dict[str, Any]:
         "paid": event.paid.amount,
         "currency": event.paid.currency,
         "refunded": 0 if total is None else total.amount,
+        "disputed": 0,
         "lines": [],
         "refunds": [],
+        "disputes": [],
+        "subscription": subscription,
         "paid_at": event.paid_at,
         "recorded_at": event.recorded_at,
+    }
+
+
+def _line(line: PaidLine) -> dict[str, Any]:
+    period = line.period
+    return {
+        "price_id": line.price_id,
+        "quantity": line.quantity,
+        "asset": line.asset,
+        "credits": line.credits,
+        "period": period
+        and {"start": answers.instant(period.start), "end": answers.instant(period.end)},
+        "proration": line.proration,
     }
 
 
@@ -163,13 +200,18 @@ def _refund(event: RefundReported) -> dict[str, Any]:
     }
 
 
-def _status(row: dict[str, Any]) -> str:
-    if row["refunded"] == 0:
-        return "paid"
-    return "refunded" if row["refunded"] >= row["paid"] else "partially_refunded"
+def _dispute(event: DisputeReported) -> dict[str, Any]:
+    return {
+        "dispute_id": event.dispute_id,
+        "amount": event.amount.amount,
+        "currency": event.amount.currency,
+        "standing": event.standing,
+        "status": event.status,
+        "as_of": answers.instant(event.as_of),
+    }
 
 
-def _grants(event: PaymentGranted) -> list[dict[str, Any]]:
+def _grants(event: PaymentGranted | PaymentReallotted) -> list[dict[str, Any]]:
     rows = []
     for grant in event.grants:
         ref = ids.parse_event_id(ids.GRANT, grant.grant_id)
@@ -182,6 +224,7 @@ def _grants(event: PaymentGranted) -> list[dict[str, Any]]:
                 "asset": grant.asset,
                 "granted": grant.amount,
                 "revoked": 0,
+                "withdrawn": grant.withdrawn,
             }
         )
     return rows
@@ -204,6 +247,7 @@ def _changes(events: Iterable[Event]) -> list[dict[str, Any]]:
 _FILTERS: Final = (
     "stream",
     "customer_id",
+    "subscription",
     "status",
     "provider",
     "provider_id",
@@ -218,6 +262,7 @@ async def payments(
     limit: int,
     cursor: str | None = None,
     customer_id: str | None = None,
+    subscription_id: str | None = None,
     status: PaymentStatus | None = None,
     provider: str | None = None,
     provider_id: str | None = None,
@@ -229,7 +274,11 @@ async def payments(
     `since` and `until` (exclusive) bound when they were paid. Raises Invalid where the cursor is
     not one that this listing gave out.
     """
-    filters = (None, customer_id, status, provider, provider_id, since, until)
+    subscription = None
+    if subscription_id is not None:
+        # What is no such id is nobody's.
+        subscription = ids.parse_stream_id(ids.SUBSCRIPTION, subscription_id) or UUID(int=0)
+    filters = (None, customer_id, subscription, status, provider, provider_id, since, until)
     scope = paging.scope("payments", *filters)
     values = {
         **dict(zip(_FILTERS, filters, strict=True)),
@@ -259,31 +308,47 @@ async def payment(connection: AsyncConnection[Any], payment_id: str) -> dict[str
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    grants = [
-        {
-            "grant_id": ids.event_id(
-                ids.GRANT, ids.stream_key(UUID(made["account_id"])), made["number"]
-            ),
-            "asset": made["asset"],
-            "granted": made["granted"],
-            "revoked": made["revoked"],
-        }
-        for made in row["grants"]
-    ]
+    grants = _shown_grants(row["grants"])
     # Amounts of several assets are not added up: then each grant says its own.
     single = len({grant["asset"] for grant in grants}) <= 1
+    subscription = row["subscription"]
     return {
         **{name: row[name] for name in _SHOWN},
         "payment_id": ids.stream_id(ids.PAYMENT, row["stream"]),
+        "subscription_id": subscription and ids.stream_id(ids.SUBSCRIPTION, subscription),
         "paid_at": answers.instant(row["paid_at"]),
         "recorded_at": answers.instant(row["recorded_at"]),
-        # No dispute is booked yet.
-        "disputed": 0,
-        "disputes": [],
         "granted": sum(grant["granted"] for grant in grants) if single else None,
         "revoked": sum(grant["revoked"] for grant in grants) if single else None,
         "grants": grants,
     }
+
+
+def _shown_grants(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is the payment's of each grant, and what of that is revoked.
+
+    What was withdrawn is revoked, too; where another grant of the asset was revoked in its stead,
+    it is not counted there.
+    """
+    instead = Counter[str]()
+    for made in rows:
+        instead[made["asset"]] += max(0, made["withdrawn"] - made["revoked"])
+    grants = []
+    for made in rows:
+        revoked = max(0, made["revoked"] - made["withdrawn"])
+        elsewhere = min(revoked, instead[made["asset"]])
+        instead[made["asset"]] -= elsewhere
+        key = ids.stream_key(UUID(made["account_id"]))
+        grants.append(
+            {
+                "grant_id": ids.event_id(ids.GRANT, key, made["number"]),
+                "asset": made["asset"],
+                "granted": made["granted"] - made["withdrawn"],
+                "revoked": revoked - elsewhere,
+                "withdrawn": made["withdrawn"],
+            }
+        )
+    return grants
 
 
 _SHOWN: Final = (
@@ -295,7 +360,9 @@ _SHOWN: Final = (
     "status",
     "paid",
     "refunded",
+    "disputed",
     "currency",
     "lines",
     "refunds",
+    "disputes",
 )

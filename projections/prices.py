@@ -1,18 +1,24 @@
-"""Prices: what each price of a provider is worth now."""
+"""Prices: what each price of a provider is worth now, and the products of its catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 from psycopg import AsyncConnection, Cursor
 
 from creditledger.domain import answers
 from creditledger.domain.events import Event
-from creditledger.domain.price import PRICE_EVENTS, PriceSet
+from creditledger.domain.price import PRICE_EVENTS, PriceReported, PriceSet, PriceTerms
+from creditledger.domain.product import PRODUCT_EVENTS, ProductReported
 from creditledger.projections import paging
 from creditledger.projections.projection import Projection, Recorded, all_but, as_json
 from creditledger.projections.queries import rows_of
+
+_FIND: Final = """
+    SELECT prices.* FROM prices
+    JOIN json_populate_recordset(null::prices, %s::json) AS told USING (provider, price_id)
+"""
 
 _UPSERT: Final = """
     INSERT INTO prices
@@ -21,7 +27,16 @@ _UPSERT: Final = """
     SET credits = excluded.credits, asset = excluded.asset, kind = excluded.kind,
         name = excluded.name, expires_after_days = excluded.expires_after_days,
         plan_family = excluded.plan_family, version = excluded.version,
-        origin = excluded.origin, position = excluded.position,
+        origin = excluded.origin, product_id = excluded.product_id, active = excluded.active,
+        position = excluded.position, recorded_at = excluded.recorded_at
+"""
+
+_UPSERT_PRODUCTS: Final = """
+    INSERT INTO products
+    SELECT * FROM json_populate_recordset(null::products, %s::json)
+    ON CONFLICT (provider, product_id) DO UPDATE
+    SET name = excluded.name, active = excluded.active, plan_family = excluded.plan_family,
+        version = excluded.version, as_of = excluded.as_of, position = excluded.position,
         recorded_at = excluded.recorded_at
 """
 
@@ -30,34 +45,84 @@ _PAGE: Final = """
     SELECT * FROM prices
     WHERE position < %(before)s
       AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+      AND (%(product_id)s::text IS NULL OR product_id = %(product_id)s)
+    ORDER BY position DESC
+    LIMIT %(limit)s
+"""
+
+# Newest first.
+_PAGE_OF_PRODUCTS: Final = """
+    SELECT * FROM products
+    WHERE position < %(before)s
+      AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+      AND (%(product_id)s::text IS NULL OR product_id = %(product_id)s)
     ORDER BY position DESC
     LIMIT %(limit)s
 """
 
 
 class Prices(Projection):
-    """The price book as it stands."""
+    """The price book as it stands, and the catalogue that it belongs to."""
 
     name: ClassVar[str] = "prices"
-    tables: ClassVar[tuple[str, ...]] = ("prices",)
-    handles: ClassVar[tuple[type[Event], ...]] = PRICE_EVENTS
-    ignores: ClassVar[tuple[type[Event], ...]] = all_but(*PRICE_EVENTS)
+    tables: ClassVar[tuple[str, ...]] = ("prices", "products")
+    handles: ClassVar[tuple[type[Event], ...]] = (*PRICE_EVENTS, *PRODUCT_EVENTS)
+    ignores: ClassVar[tuple[type[Event], ...]] = all_but(*handles)
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
-        """The last word on each price stands."""
-        rows = {
-            (event.provider, event.price_id): _row(position, event)
+        """Fold what was told of each price into its row; of a product, the last word stands."""
+        told = [
+            (position, event)
             for position, event in events
-            if isinstance(event, PriceSet)
+            if isinstance(event, PriceSet | PriceReported)
+        ]
+        if told:
+            rows = _stored(cursor, (event for _, event in told))
+            for position, event in told:
+                _take_in(rows, position, event)
+            cursor.execute(_UPSERT, (as_json(list(rows.values())),))
+        products = {
+            (event.provider, event.product_id): _product(position, event)
+            for position, event in events
+            if isinstance(event, ProductReported)
         }
-        cursor.execute(_UPSERT, (as_json(list(rows.values())),))
+        if products:
+            cursor.execute(_UPSERT_PRODUCTS, (as_json(list(products.values())),))
 
 
-def _row(position: int, event: PriceSet) -> dict[str, Any]:
-    terms = event.terms
+#: A provider's name, and its name for a price.
+_Key = tuple[str, str]
+
+
+def _stored(
+    cursor: Cursor[Any], events: Iterable[PriceSet | PriceReported]
+) -> dict[_Key, dict[str, Any]]:
+    keys = sorted({(event.provider, event.price_id) for event in events})
+    named = [{"provider": provider, "price_id": price_id} for provider, price_id in keys]
+    cursor.execute(_FIND, (as_json(named),))
+    names = [column.name for column in cursor.description or ()]
+    rows = (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+    return {(row["provider"], row["price_id"]): row for row in rows}
+
+
+def _take_in(
+    rows: dict[_Key, dict[str, Any]], position: int, event: PriceSet | PriceReported
+) -> None:
+    key = (event.provider, event.price_id)
+    row = rows.setdefault(key, {"provider": event.provider, "price_id": event.price_id})
+    row.update(position=position, recorded_at=event.recorded_at)
+    match event:
+        case PriceSet():
+            row.update(_terms(event.terms))
+        case PriceReported():
+            row.update(product_id=event.product_id, active=event.active)
+            # What a person entered stands before what the provider's metadata says.
+            if event.learned is not None and row.get("origin") != "entered":
+                row.update(_terms(event.learned))
+
+
+def _terms(terms: PriceTerms) -> dict[str, Any]:
     return {
-        "provider": event.provider,
-        "price_id": event.price_id,
         "credits": terms.credits,
         "asset": terms.asset,
         "kind": terms.kind,
@@ -66,6 +131,18 @@ def _row(position: int, event: PriceSet) -> dict[str, Any]:
         "plan_family": terms.plan_family,
         "version": terms.version,
         "origin": terms.origin,
+    }
+
+
+def _product(position: int, event: ProductReported) -> dict[str, Any]:
+    return {
+        "provider": event.provider,
+        "product_id": event.product_id,
+        "name": event.name,
+        "active": event.active,
+        "plan_family": event.plan_family,
+        "version": event.version,
+        "as_of": event.as_of,
         "position": position,
         "recorded_at": event.recorded_at,
     }
@@ -77,21 +154,58 @@ async def prices(
     limit: int,
     cursor: str | None = None,
     provider: str | None = None,
+    product_id: str | None = None,
 ) -> dict[str, Any]:
-    """A page of prices, last set first, with `next_cursor` where there are more.
+    """A page of prices, last changed first, with `next_cursor` where there are more.
 
-    Raises Invalid where the cursor is not one that this listing gave out.
+    `credits` is None where the provider's catalogue told of a price, and nobody what it is worth;
+    `active` is None where the catalogue did not. Raises Invalid where the cursor is not one that
+    this listing gave out.
     """
-    scope = paging.scope("prices", provider)
+    scope = paging.scope("prices", provider, product_id)
     values = {
         "before": paging.position_of(cursor, scope),
         "provider": provider,
+        "product_id": product_id,
         "limit": limit + 1,
     }
     rows = await rows_of(connection, _PAGE, values)
     return {
         "prices": [
             {**row, "recorded_at": answers.instant(row["recorded_at"])} for row in rows[:limit]
+        ],
+        "next_cursor": paging.next_cursor(rows, limit, scope),
+    }
+
+
+async def products(
+    connection: AsyncConnection[Any],
+    *,
+    limit: int,
+    cursor: str | None = None,
+    provider: str | None = None,
+    product_id: str | None = None,
+) -> dict[str, Any]:
+    """A page of products, last changed first, with `next_cursor` where there are more.
+
+    Raises Invalid where the cursor is not one that this listing gave out.
+    """
+    scope = paging.scope("products", provider, product_id)
+    values = {
+        "before": paging.position_of(cursor, scope),
+        "provider": provider,
+        "product_id": product_id,
+        "limit": limit + 1,
+    }
+    rows = await rows_of(connection, _PAGE_OF_PRODUCTS, values)
+    return {
+        "products": [
+            {
+                **row,
+                "as_of": answers.instant(row["as_of"]),
+                "recorded_at": answers.instant(row["recorded_at"]),
+            }
+            for row in rows[:limit]
         ],
         "next_cursor": paging.next_cursor(rows, limit, scope),
     }

@@ -60,3 +60,33 @@ def test_a_schema_of_its_own_in_the_address(empty_database_url: str) -> None:
     with connect(empty_database_url, "tests") as connection:
         row = connection.execute("SELECT to_regclass('public.clients')").fetchone()
     assert row == (None,)
+
+
+def test_payments_of_an_older_release_read_like_newer_ones(empty_database_url: str) -> None:
+    before = [step for step in steps() if step.number < 8]
+    [change] = [step for step in steps() if step.name == "0008_subscriptions"]
+    with connect(empty_database_url, "tests") as connection:
+        for step in before:
+            connection.execute(step.sql.encode())
+        connection.execute(
+            """
+            INSERT INTO payments
+            SELECT gen_random_uuid(), 1, 'stripe', 'pi_1', NULL, 'ws_kestrel', 'paid', 1800, 'USD',
+                0, lines, refunds, now(), now()
+            FROM (VALUES
+                ('[{"price_id": "b"}, {"price_id": "a"}]'::jsonb,
+                 '[{"refund_id": "re_2"}, {"refund_id": "re_10"}]'::jsonb)
+            ) AS told (lines, refunds)
+            """
+        )
+        connection.execute(change.sql.encode())
+        row = connection.execute("SELECT lines, refunds, disputed, disputes FROM payments")
+        assert row.fetchone() == (
+            [
+                {"price_id": "b", "period": None, "proration": False},
+                {"price_id": "a", "period": None, "proration": False},
+            ],
+            [{"refund_id": "re_10"}, {"refund_id": "re_2"}],
+            0,
+            [],
+        )

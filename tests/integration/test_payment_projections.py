@@ -110,14 +110,32 @@ def test_a_payment_says_what_came_and_what_it_granted(reader: Reader) -> None:
         "status": "paid",
         "paid": 1800,
         "currency": "USD",
+        "subscription_id": None,
         "refunded": 0,
         "refunds": [],
         "disputed": 0,
         "disputes": [],
         "granted": 1000,
         "revoked": 0,
-        "grants": [{"grant_id": grant_id, "asset": "credits", "granted": 1000, "revoked": 0}],
-        "lines": [{"price_id": PACK, "quantity": 2, "asset": "credits", "credits": 1000}],
+        "grants": [
+            {
+                "grant_id": grant_id,
+                "asset": "credits",
+                "granted": 1000,
+                "revoked": 0,
+                "withdrawn": 0,
+            }
+        ],
+        "lines": [
+            {
+                "price_id": PACK,
+                "quantity": 2,
+                "asset": "credits",
+                "credits": 1000,
+                "period": None,
+                "proration": False,
+            }
+        ],
         "paid_at": "2026-08-10T09:21:33.000000Z",
         "recorded_at": "2026-09-01T12:00:00.000000Z",
     }
@@ -253,6 +271,8 @@ def test_the_last_word_on_a_price_stands(reader: Reader) -> None:
         "plan_family": "packs",
         "version": "2",
         "origin": "entered",
+        "product_id": None,
+        "active": None,
         "position": 0,
         "recorded_at": "",
     }

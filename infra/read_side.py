@@ -31,8 +31,7 @@ _COLLECTION_THRESHOLDS: Final = (200_000, 50, 100)
 def keep_up(service: Service, stop: Event) -> None:
     """Run all projections until `stop` is set; returns when the last batch has ended."""
     connecting = partial(connect, service.url, "creditledger projections")
-    for thread in start_all(PROJECTIONS, connecting, service.log, stop):
-        thread.join()
+    start_all(PROJECTIONS, connecting, service.log, stop).join()
 
 
 def rebuild_projections(url: str, names: Sequence[str], progress: Progress) -> Mapping[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,12 +27,14 @@ _ENLIST = """
     ON CONFLICT (name) DO NOTHING
 """
 
-# Takes a projection from one position to the next, if it still stands there and runs: the row
-# stays locked until its events are written, so two workers never write the same ones.
+# Takes projections from one position to the next, those that still stand there and run: the rows
+# stay locked until their events are written, so two workers never write the same ones.
 _CLAIM = """
     UPDATE projections SET position = %(to)s, updated_at = clock_timestamp()
-    WHERE name = %(name)s AND position = %(after)s AND version = %(version)s
-      AND status = 'running'
+    FROM unnest(%(names)s::text[], %(versions)s::int[]) AS led (name, version)
+    WHERE projections.name = led.name AND projections.version = led.version
+      AND position = %(after)s AND status = 'running'
+    RETURNING projections.name
 """
 
 _FIND = "SELECT version, position, status FROM projections WHERE name = %(name)s"
@@ -131,10 +133,17 @@ def checkpoint(connection: Connection[Any], name: str) -> Checkpoint:
     return found
 
 
-def claim(cursor: Cursor[Any], projection: Projection, *, after: int, to: int) -> bool:
-    """Move the checkpoint in the open transaction; False where it is no longer at `after`."""
-    values = {"name": projection.name, "version": projection.version, "after": after, "to": to}
-    return cursor.execute(_CLAIM, values).rowcount == 1
+def claim(
+    cursor: Cursor[Any], projections: Sequence[Projection], *, after: int, to: int
+) -> frozenset[str]:
+    """Move checkpoints in the open transaction; the names of those that were still at `after`."""
+    values = {
+        "names": [projection.name for projection in projections],
+        "versions": [projection.version for projection in projections],
+        "after": after,
+        "to": to,
+    }
+    return frozenset(name for (name,) in cursor.execute(_CLAIM, values))
 
 
 def stop(

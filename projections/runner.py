@@ -1,13 +1,18 @@
-"""Keeps a read model up with the log: one thread for each projection, one owner at a time.
+"""Keeps read models up with the log: one thread of a worker runs all that the worker leads.
 
 Whoever holds a projection's advisory lock leads it; the others stand by and take over when its
 connection is gone. The leader listens for news before its first read, so that nothing slips
-through between the two, and looks by itself once a second, because notifications can be lost.
+through between the two, and looks by itself twice a second, because notifications can be lost.
+
+Projections that stand at the same position go on together: the log is read once for all of them,
+and their rows and checkpoints are written in one transaction. One that cannot get past an event is
+stopped by itself, and the others go on without it.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from threading import Event as Signal
 from threading import Thread
@@ -27,19 +32,23 @@ Connect = Callable[[], Connection[Any]]
 #: Enough that a transaction's own cost vanishes, few enough to be through within a second.
 BATCH: Final = 5_000
 
-#: How long news may go unnoticed where its notification is lost.
+#: How long news may go unnoticed where its notification is lost; how often a worker tries to take
+#: over what others lead, and looks whether somebody has moved, stopped or started a projection.
 _LOOK_SECONDS: Final = 0.5
 
-#: How often one that stands by tries to take over.
-_STAND_BY_SECONDS: Final = 0.5
+#: After each pass a worker rests for a moment, longer the more there was to do: under load few
+#: passes then carry many events each, and leave the processor to the commands. One that finds a
+#: single event is hardly held up.
+_REST_SECONDS_PER_EVENT: Final = 0.002
+_REST_SECONDS_MAX: Final = 0.02
 
 _RETRY_SECONDS_MIN: Final = 0.1
 _RETRY_SECONDS_MAX: Final = 5.0
 
-# Leadership of one projection of this schema.
+# Leadership of projections of this schema, as far as nobody else has it.
 _LEAD: Final = """
-    SELECT pg_try_advisory_lock(
-        hashtextextended(current_schema() || '/projections/' || %(name)s, 0))
+    SELECT name FROM unnest(%(names)s::text[]) AS name
+    WHERE pg_try_advisory_lock(hashtextextended(current_schema() || '/projections/' || name, 0))
 """
 
 #: Trouble that passes by itself; every other error is the event's or the handler's fault.
@@ -152,13 +161,13 @@ def _event_id(log: Log, after: int) -> str | None:
 
 
 class Runner:
-    """Runs one projection until it is told to stop. A stopped one waits to be started again."""
+    """Runs projections until it is told to stop. A stopped one waits to be started again."""
 
-    def __init__(self, projection: Projection, connect: Connect, log: Log) -> None:
-        self._projection = projection
+    def __init__(self, projections: Sequence[Projection], connect: Connect, log: Log) -> None:
+        self._projections = {projection.name: projection for projection in projections}
         self._connect = connect
         self._log = log
-        self._led_before = False
+        self._led_before: set[str] = set()
         self._retry_seconds = _RETRY_SECONDS_MIN
 
     def run(self, signal: Signal) -> None:
@@ -167,10 +176,10 @@ class Runner:
             try:
                 with self._connect() as connection:
                     self._serve(connection, signal)
-            except Exception as fault:  # noqa: BLE001 - a projection never takes others with it
+            except Exception as fault:  # noqa: BLE001 - whatever it is, a worker goes on trying
                 passing = isinstance(fault, PASSING)
                 level = logging.WARNING if passing else logging.ERROR
-                _log.log(level, "%s: %s", self._projection.name, fault, exc_info=not passing)
+                _log.log(level, "projections: %s", fault, exc_info=not passing)
                 signal.wait(self._retry_seconds)
                 self._retry_seconds = min(2 * self._retry_seconds, _RETRY_SECONDS_MAX)
 
@@ -179,81 +188,155 @@ class Runner:
         # disk; and plans from when a table was small would not do when it is large.
         connection.execute("SET synchronous_commit = off")
         connection.execute("SET plan_cache_mode = force_custom_plan")
-        while not self._lead(connection):
-            if signal.wait(_STAND_BY_SECONDS):
-                return
         connection.execute("LISTEN ledger_events")
-        self._begin(connection)
+        led: list[Projection] = []
         while not signal.is_set():
-            mark = checkpoints.checkpoint(connection, self._projection.name)
-            if mark.status == "running" and mark.version != self._projection.version:
-                self._stop_outdated(connection, mark)
+            led += self._take_over(
+                [p for p in self._projections.values() if p not in led], connection
+            )
+            self._follow(connection, self._running(connection, led), signal)
+
+    def _take_over(
+        self, others: Sequence[Projection], connection: Connection[Any]
+    ) -> list[Projection]:
+        """Lead what nobody leads; a worker gives a projection that was stopped another try."""
+        names = {"names": [projection.name for projection in others]}
+        taken = [self._projections[name] for (name,) in connection.execute(_LEAD, names)]
+        for projection in taken:
+            checkpoints.enlist(connection, projection)
+            if projection.name not in self._led_before:
+                checkpoints.start(connection, projection.name)
+                self._led_before.add(projection.name)
+        return taken
+
+    def _running(
+        self, connection: Connection[Any], led: Sequence[Projection]
+    ) -> dict[Projection, int]:
+        """Those that run, with their positions; one whose rows another version built is stopped."""
+        running = {}
+        for projection in led:
+            mark = checkpoints.checkpoint(connection, projection.name)
+            if mark.status == "running" and mark.version != projection.version:
+                _stop_outdated(connection, projection, mark)
             elif mark.status == "running":
-                self._follow(connection, mark.position, signal)
-            else:
-                for _ in connection.notifies(timeout=_LOOK_SECONDS):
-                    pass
+                running[projection] = mark.position
+        return running
 
-    def _lead(self, connection: Connection[Any]) -> bool:
-        row = connection.execute(_LEAD, {"name": self._projection.name}).fetchone()
-        return row is not None and bool(row[0])
-
-    def _begin(self, connection: Connection[Any]) -> None:
-        """A worker that starts gives a stopped projection another try."""
-        checkpoints.enlist(connection, self._projection)
-        if not self._led_before:
-            checkpoints.start(connection, self._projection.name)
-            self._led_before = True
-
-    def _follow(self, connection: Connection[Any], position: int, signal: Signal) -> None:
-        """Handle what the log holds and wait for more, until the projection is moved or stopped."""
-        while not signal.is_set():
-            try:
-                reached = advance(
-                    connection, self._projection, self._log, self._claim, after=position
-                )
-            except Moved:
-                return
-            except PoisonedEvent as poison:
-                _log.error("%s", poison)
-                checkpoints.stop(
-                    connection,
-                    self._projection.name,
-                    error=str(poison),
-                    position=poison.position,
-                    event_id=poison.event_id,
-                )
-                return
+    def _follow(
+        self, connection: Connection[Any], running: dict[Projection, int], signal: Signal
+    ) -> None:
+        """Handle what the log holds and wait for more, until it is time to look around again."""
+        together = _Convoy(connection, self._log, running)
+        look_at = time.monotonic() + _LOOK_SECONDS
+        while not signal.is_set() and not together.disturbed:
+            handled = together.go_on()
             self._retry_seconds = _RETRY_SECONDS_MIN
-            wait_seconds = _LOOK_SECONDS if reached == position else 0
-            for _ in connection.notifies(timeout=wait_seconds, stop_after=1):
+            left_seconds = look_at - time.monotonic()
+            if left_seconds <= 0:
+                return
+            if handled:
+                signal.wait(min(handled * _REST_SECONDS_PER_EVENT, _REST_SECONDS_MAX))
+                left_seconds = 0
+            for _ in connection.notifies(timeout=left_seconds, stop_after=1):
                 pass
-            position = reached
 
-    def _claim(self, cursor: Cursor[Any], after: int, to: int) -> bool:
-        return checkpoints.claim(cursor, self._projection, after=after, to=to)
 
-    def _stop_outdated(self, connection: Connection[Any], mark: checkpoints.Checkpoint) -> None:
-        name = self._projection.name
-        error = (
-            f"the rows of {name} were built by version {mark.version} of it, and this is version "
-            f"{self._projection.version}: run `creditledger projections rebuild {name}`"
-        )
-        checkpoints.stop(connection, name, error=error, position=mark.position, event_id=None)
+class _Convoy:
+    """Projections that go through the log, those at the same position together."""
+
+    def __init__(
+        self, connection: Connection[Any], log: Log, positions: dict[Projection, int]
+    ) -> None:
+        #: Somebody else has moved or stopped one of them, or an event has.
+        self.disturbed = False
+        self._connection = connection
+        self._log = log
+        self._positions = positions
+
+    def go_on(self) -> int:
+        """Let each handle one more batch; return how many events the furthest ones handled.
+
+        Those behind go first, no further than to those before them, and join them there.
+        """
+        handled = 0
+        places = sorted(set(self._positions.values()))
+        for number, after in enumerate(places, 1):
+            group = [projection for projection, at in self._positions.items() if at == after]
+            limit = BATCH if number == len(places) else min(BATCH, places[number] - after)
+            try:
+                reached = self._go_together(group, after, limit)
+            except PASSING:
+                raise
+            except Exception:  # noqa: BLE001 - whatever is wrong, it is looked for one by one
+                _log.warning("a batch after position %d failed", after, exc_info=True)
+                for projection in group:
+                    self._go_alone(projection, after, limit)
+            else:
+                handled = reached - after
+        return handled
+
+    def _go_together(self, group: Sequence[Projection], after: int, limit: int) -> int:
+        page = self._log.read(after, limit)
+        if page.position == after:
+            return after
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            # First of all, because it keeps a rebuild from swapping tables under the handlers.
+            claimed = checkpoints.claim(cursor, group, after=after, to=page.position)
+            for projection in group:
+                if projection.name in claimed:
+                    concerned = projection.concerning(page.events)
+                    if concerned:
+                        projection.handle(cursor, concerned)
+        for projection in group:
+            if projection.name in claimed:
+                self._positions[projection] = page.position
+            else:
+                self._leave(projection)
+        return page.position
+
+    def _go_alone(self, projection: Projection, after: int, limit: int) -> None:
+        def claim(cursor: Cursor[Any], after: int, to: int) -> bool:
+            return bool(checkpoints.claim(cursor, [projection], after=after, to=to))
+
+        try:
+            self._positions[projection] = advance(
+                self._connection, projection, self._log, claim, after=after, limit=limit
+            )
+        except Moved:
+            self._leave(projection)
+        except PoisonedEvent as poison:
+            _log.error("%s", poison)
+            checkpoints.stop(
+                self._connection,
+                projection.name,
+                error=str(poison),
+                position=poison.position,
+                event_id=poison.event_id,
+            )
+            self._leave(projection)
+
+    def _leave(self, projection: Projection) -> None:
+        del self._positions[projection]
+        self.disturbed = True
+
+
+def _stop_outdated(
+    connection: Connection[Any], projection: Projection, mark: checkpoints.Checkpoint
+) -> None:
+    name = projection.name
+    error = (
+        f"the rows of {name} were built by version {mark.version} of it, and this is version "
+        f"{projection.version}: run `creditledger projections rebuild {name}`"
+    )
+    checkpoints.stop(connection, name, error=error, position=mark.position, event_id=None)
 
 
 def start_all(
     projections: Sequence[Projection], connect: Connect, log: Log, signal: Signal
-) -> list[Thread]:
-    """Start a thread for each projection; they end soon after the signal is set."""
-    threads = [
-        Thread(
-            target=Runner(projection, connect, log).run,
-            args=(signal,),
-            name=f"projection {projection.name}",
-        )
-        for projection in projections
-    ]
-    for thread in threads:
-        thread.start()
-    return threads
+) -> Thread:
+    """Start the thread that runs these; it ends soon after the signal is set."""
+    thread = Thread(
+        target=Runner(projections, connect, log).run, args=(signal,), name="projections"
+    )
+    thread.start()
+    return thread

@@ -27,7 +27,7 @@ from creditledger.projections.projection import Projection, Recorded
 from creditledger.projections.rebuild import RebuildRefused, rebuild
 from creditledger.projections.runner import PoisonedEvent, start_all
 from long_story import LongStory
-from read_models import catch_up
+from read_models import catch_up, catch_up_one
 
 PATIENCE_SECONDS = 20.0
 
@@ -54,20 +54,32 @@ def looking(database_url: str) -> Iterator[Connection[Any]]:
         yield connection
 
 
+class Counting(EventLog):
+    """Remembers from where on it was read."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.read_from: list[int] = []
+
+    def read(self, after: int, limit: int, **filters: Any) -> Page:
+        """The page, as ever."""
+        self.read_from.append(after)
+        return super().read(after, limit, **filters)
+
+
 @contextmanager
 def running(
     url: str, log: EventLog, projections: Sequence[Projection] = PROJECTIONS, name: str = "worker"
 ) -> Iterator[Signal]:
     """A worker's projections, until the block ends."""
     signal = Signal()
-    threads = start_all(projections, partial(connect, url, name), log, signal)
+    thread = start_all(projections, partial(connect, url, name), log, signal)
     try:
         yield signal
     finally:
         signal.set()
-        for thread in threads:
-            thread.join(PATIENCE_SECONDS)
-        assert not any(thread.is_alive() for thread in threads)
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
 
 
 def until(condition: Callable[[], Any]) -> None:
@@ -117,6 +129,37 @@ def test_all_read_models_follow_the_log_while_it_grows(
             until(lambda: all_at(looking, log.head()))
     report = verify_ledger(database_url, story.now)
     assert [str(difference) for difference in report.differences] == []
+
+
+def test_the_log_is_read_once_for_all_and_again_for_those_behind_alone(
+    database_url: str, story: LongStory, pool: Pool, looking: Connection[Any]
+) -> None:
+    log = Counting(pool)
+    story.go_on(100)
+    behind = log.head()
+    with connect(database_url, "tests") as connection:
+        catch_up_one(connection, Balances(), log)
+    story.go_on(100)
+    log.read_from.clear()
+    with running(database_url, log):
+        until(lambda: all_at(looking, log.head()))
+    # All but one from the beginning to where that one stands, and on from there together.
+    assert log.read_from[:2] == [0, behind]
+    assert log.read_from.count(0) == log.read_from.count(behind) == 1
+    assert verify_ledger(database_url, story.now).clean
+
+
+def test_a_worker_whose_projections_have_all_stopped_takes_up_the_one_that_is_started(
+    database_url: str, story: LongStory, log: EventLog, looking: Connection[Any]
+) -> None:
+    with running(database_url, log, [Balances()]):
+        until(lambda: position(looking, "balances") == log.head())
+        looking.execute("UPDATE projections SET status = 'stopped'")
+        time.sleep(1)
+        story.go_on(60)
+        assert position(looking, "balances") < log.head()
+        start_projection(database_url, "balances")
+        until(lambda: position(looking, "balances") == log.head())
 
 
 def test_news_arrives_in_milliseconds_not_at_the_next_look(
@@ -313,22 +356,16 @@ def test_a_rebuild_comes_to_the_same_rows_and_the_same_tables(
 def test_rebuilding_all_reads_the_log_once_and_comes_to_the_same_rows(
     database_url: str, story: LongStory, pool: Pool, log: EventLog, looking: Connection[Any]
 ) -> None:
-    class Counting(EventLog):
-        read_from: ClassVar[list[int]] = []
-
-        def read(self, after: int, limit: int, **filters: Any) -> Page:
-            self.read_from.append(after)
-            return super().read(after, limit, **filters)
-
+    counting = Counting(pool)
     story.go_on(400)
     catch_up(database_url, log)
     tables = [table for projection in PROJECTIONS for table in projection.tables]
     before = {table: _rows(looking, table) for table in tables}
     connecting = partial(connect, database_url, "tests")
-    reached = rebuild(PROJECTIONS, connecting, Counting(pool), _no_progress)
+    reached = rebuild(PROJECTIONS, connecting, counting, _no_progress)
     assert {table: _rows(looking, table) for table in tables} == before
     assert reached == {projection.name: log.head() for projection in PROJECTIONS}
-    assert Counting.read_from.count(0) == 1
+    assert counting.read_from.count(0) == 1
     assert not _side_schemas(looking)
 
 

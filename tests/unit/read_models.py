@@ -31,4 +31,4 @@ def catch_up_one(connection: Connection[Any], projection: Projection, log: Event
 
 
 def _claim(projection: Projection, cursor: Cursor[Any], after: int, to: int) -> bool:
-    return checkpoints.claim(cursor, projection, after=after, to=to)
+    return bool(checkpoints.claim(cursor, [projection], after=after, to=to))

@@ -8,20 +8,26 @@ from uuid import UUID
 from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.amounts import Credits, Money
+from creditledger.domain.billing import BilledLine, PeriodBilled
 from creditledger.domain.events import Balance, Context, Event, LotAmount, LotTerms
 from creditledger.domain.link import CustomerLinked, LinkClosed
 from creditledger.domain.payment_events import (
+    DisputeReported,
     PaidLine,
     PaymentAssigned,
     PaymentGrant,
     PaymentGranted,
+    PaymentReallotted,
     PaymentRecorded,
+    PaymentTied,
     RefundReported,
     RefundTotalReported,
     RemovalSet,
 )
-from creditledger.domain.price import PriceSet, PriceTerms
-from creditledger.domain.provider_commands import RefundTotal
+from creditledger.domain.price import PriceReported, PriceSet, PriceTerms
+from creditledger.domain.product import ProductReported
+from creditledger.domain.provider_commands import Period, RefundTotal, SubscriptionState
+from creditledger.domain.subscription import SubscriptionReported
 
 CUSTOMER = "ws_kestrel"
 ACCOUNT = ids.account_id(CUSTOMER, "credits")
@@ -37,6 +43,7 @@ RECORDED_AT = datetime(2026, 9, 1, 12, 30, 15, 123456, UTC)
 HAPPENED_AT = datetime(2026, 9, 1, 12, 30, tzinfo=UTC)
 STARTS_AT = datetime(2026, 9, 1, tzinfo=UTC)
 ENDS_AT = datetime(2026, 10, 1, tzinfo=UTC)
+PERIOD = Period(STARTS_AT, ENDS_AT)
 
 CONTEXT = Context(
     actor="client:3f1c",
@@ -193,13 +200,14 @@ EXAMPLES: tuple[Event, ...] = (
         paid=Money(1800, "USD"),
         paid_at=HAPPENED_AT,
         refund_total=RefundTotal(amount=0, as_of=HAPPENED_AT, told_at=RECORDED_AT),
+        subscription_id="sub_Kestrel",
     ),
     _build(PaymentAssigned, _payment(2)),
     _build(
         PaymentGranted,
         _payment(3),
-        lines=(PaidLine("price_Pack500", 2, "credits", Credits(1000)),),
-        grants=(PaymentGrant(GRANT, "credits", Credits(1000)),),
+        lines=(PaidLine("price_Pack500", 2, "credits", 1000, PERIOD, True),),
+        grants=(PaymentGrant(GRANT, "credits", Credits(1000), ENDS_AT, Credits(100)),),
     ),
     _build(
         RefundReported,
@@ -209,14 +217,77 @@ EXAMPLES: tuple[Event, ...] = (
         status="succeeded",
         counted=True,
         refunded=900,
+        source="pi_OfInvoice",
     ),
     _build(
         RefundTotalReported,
         _payment(5),
         total=RefundTotal(amount=900, as_of=HAPPENED_AT, told_at=RECORDED_AT),
         refunded=900,
+        source="pi_OfInvoice",
     ),
     _build(RemovalSet, _payment(6), removed=LEGS),
+    _build(
+        DisputeReported,
+        _payment(7),
+        dispute_id="dp_1",
+        amount=COST,
+        standing="open",
+        status="needs_response",
+        as_of=HAPPENED_AT,
+        disputed=900,
+        source="pi_OfInvoice",
+    ),
+    _build(
+        PaymentReallotted,
+        _payment(8),
+        grants=(PaymentGrant(GRANT, "credits", Credits(1000), ENDS_AT, Credits(400)),),
+    ),
+    _build(
+        PaymentTied,
+        {
+            **_common(ids.payment_stream("stripe", "pi_OfInvoice"), 1),
+            "provider": "stripe",
+            "provider_id": "pi_OfInvoice",
+            "customer_id": None,
+        },
+        pays="in_1",
+    ),
+    _build(
+        PeriodBilled,
+        _common(ids.period_stream("stripe", "sub_Kestrel", ENDS_AT), 1),
+        provider="stripe",
+        subscription_id="sub_Kestrel",
+        period_end=ENDS_AT,
+        provider_id="in_1",
+        paid_at=HAPPENED_AT,
+        start=STARTS_AT,
+        lines=(BilledLine("price_Pro", "credits", Credits(5000), True, True),),
+    ),
+    _build(
+        SubscriptionReported,
+        _common(ids.subscription_stream("stripe", "sub_Kestrel"), 1),
+        provider="stripe",
+        subscription_id="sub_Kestrel",
+        customer_id=CUSTOMER,
+        provider_customer_id="cus_Kestrel1",
+        state=SubscriptionState(
+            status="active",
+            price_id="price_Pro",
+            quantity=3,
+            cancel_at_period_end=True,
+            current_period=PERIOD,
+            ended=True,
+            started_at=STARTS_AT,
+            trial_ends_at=STARTS_AT,
+            ends_at=ENDS_AT,
+            ended_at=ENDS_AT,
+            pending_price_id="price_Starter",
+            pending_product_id="prod_Starter",
+        ),
+        as_of=HAPPENED_AT,
+        stands=True,
+    ),
     _build(
         PriceSet,
         {
@@ -234,6 +305,38 @@ EXAMPLES: tuple[Event, ...] = (
             version="2",
             origin="entered",
         ),
+    ),
+    _build(
+        PriceReported,
+        {
+            **_common(ids.price_stream("stripe", "price_Pack500"), 2),
+            "provider": "stripe",
+            "price_id": "price_Pack500",
+        },
+        product_id="prod_Packs",
+        active=False,
+        learned=PriceTerms(
+            credits=Credits(500),
+            asset="credits",
+            kind="one_time",
+            name="Pack of 500",
+            expires_after_days=None,
+            plan_family="packs",
+            version="2",
+            origin="learned",
+        ),
+        as_of=HAPPENED_AT,
+    ),
+    _build(
+        ProductReported,
+        _common(ids.product_stream("stripe", "prod_Packs"), 1),
+        provider="stripe",
+        product_id="prod_Packs",
+        name="Packs",
+        active=False,
+        plan_family="packs",
+        version="2",
+        as_of=HAPPENED_AT,
     ),
     _build(CustomerLinked, _link(1), origin="purchase", as_of=HAPPENED_AT),
     _build(LinkClosed, _link(2), closed_at=HAPPENED_AT),

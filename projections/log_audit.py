@@ -25,6 +25,7 @@ from creditledger.domain.ids import EventRef
 from creditledger.domain.link import LinkEvent
 from creditledger.domain.payment import Payment
 from creditledger.domain.payment_events import PaymentEvent
+from creditledger.domain.price import PriceReported, PriceSet
 from creditledger.projections.account_audit import AccountAudit
 from creditledger.projections.findings import Findings, Witness
 
@@ -331,6 +332,8 @@ def _family(event: Event) -> str:
             return "a payment"
         case LinkEvent():
             return "a link"
+        case PriceSet() | PriceReported():
+            return "a price"
         case e.HoldEnded() | e.DeductionRefunded() | e.GrantRevised():
             return "a trail"
         case _:

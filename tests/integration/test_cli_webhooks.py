@@ -34,7 +34,7 @@ def parked(stream: PostgresStream) -> Delivery:
     delivery = read_delivery("stripe", body("stripe.customer.created.linked"), {}, NOW)
     stream.put(delivery)
     with stream.take(1) as [taken]:
-        taken.settle(Verdict(status="parked", reason="unsupported_type"))
+        taken.settle(Verdict(status="parked", reason="unsupported_version"))
     return delivery
 
 
@@ -50,7 +50,7 @@ def is_due(stream: PostgresStream) -> bool:
 def test_deliveries_are_listed_and_shown(parked: Delivery) -> None:
     listed = run("list", "--status", "parked")
     assert parked.delivery_id in listed.output
-    assert "unsupported_type" in listed.output
+    assert "unsupported_version" in listed.output
     assert parked.delivery_id not in run("list", "--status", "done").output
     shown = json.loads(run("show", parked.delivery_id).output)
     assert shown["provider_delivery_id"] == parked.provider_delivery_id
@@ -60,7 +60,7 @@ def test_deliveries_are_listed_and_shown(parked: Delivery) -> None:
 @pytest.mark.parametrize("how", ["id", "reason"])
 def test_a_delivery_is_tried_again(stream: PostgresStream, parked: Delivery, how: str) -> None:
     assert not is_due(stream)
-    asked = [parked.delivery_id] if how == "id" else ["--reason", "unsupported_type"]
+    asked = [parked.delivery_id] if how == "id" else ["--reason", "unsupported_version"]
     assert run("replay", *asked).exit_code == 0
     assert is_due(stream)
 

@@ -116,11 +116,11 @@ class TestTheMainStory:
         assert row["reason"] == "unsupported_version"
         assert row["detail"].startswith("api_version \ufffdxxx")
 
-    def test_what_comes_later_is_parked_and_waits_for_nothing(self, priced: Desk) -> None:
-        priced.tell(
-            "stripe.invoice.paid.subscription_create", "polar.order.paid.subscription_create"
-        )
-        assert priced.statuses() == [("parked", "unsupported_type")] * 2
+    def test_a_version_that_is_not_read_is_parked_and_waits_for_nothing(self, priced: Desk) -> None:
+        priced.tell(changed(SESSION, {"api_version": "2022-11-15"}))
+        [row] = priced.rows()
+        assert (row["status"], row["reason"]) == ("parked", "unsupported_version")
+        assert row["waits_for"] is None
 
     def test_who_told_it_stands_in_the_events(self, priced: Desk) -> None:
         delivery = priced.put(SESSION)
@@ -214,8 +214,8 @@ class TestParking:
     def test_lines_that_the_api_tells_are_granted(self, priced: Desk) -> None:
         asked = []
 
-        def line_items(session_id: str) -> Sequence[PurchaseLine]:
-            asked.append(session_id)
+        def line_items(object_id: str) -> Sequence[PurchaseLine]:
+            asked.append(object_id)
             return [PurchaseLine(price_id=STRIPE_PACK, quantity=3, amount=2100)]
 
         priced.runner = Runner(

@@ -226,7 +226,7 @@ class Runner:
         self, connection: Connection[Any], running: dict[Projection, int], signal: Signal
     ) -> None:
         """Handle what the log holds and wait for more, until it is time to look around again."""
-        together = _Convoy(connection, self._log, running)
+        together = Convoy(connection, self._log, running)
         look_at = time.monotonic() + _LOOK_SECONDS
         while not signal.is_set() and not together.disturbed:
             handled = together.go_on()
@@ -241,7 +241,7 @@ class Runner:
                 pass
 
 
-class _Convoy:
+class Convoy:
     """Projections that go through the log, those at the same position together."""
 
     def __init__(

@@ -26,6 +26,7 @@ from creditledger.api.processes import (
     run_processes,
     stop_with_parent,
 )
+from creditledger.consumers.publisher import publish
 from creditledger.consumers.worker import consume
 from creditledger.infra.clients import ensure_first_key
 from creditledger.infra.database import connect
@@ -95,7 +96,7 @@ def serve(parent: _Parent = None) -> None:
 
 
 def work(parent: _Parent = None) -> None:
-    """Run the projections, the webhook consumer and the sweeper, on a migrated database."""
+    """Run the projections, the webhook consumer, the sweeper and, with Kafka, the publisher."""
     settings = _begin(parent)
     url = ready_database(settings)
     with interrupted_once():
@@ -124,6 +125,8 @@ def _work(running: Service) -> None:
         threading.Thread(target=consume, args=(running, stop), name="webhooks"),
         threading.Thread(target=sweep, name="sweeper"),
     ]
+    if running.settings.kafka_bootstrap_servers is not None:
+        jobs.append(threading.Thread(target=publish, args=(running, stop), name="publisher"))
     for job in jobs:
         job.start()
     try:

@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from creditledger.infra.group_commit import Commit
+from creditledger.infra.publications import Lag
 from creditledger.projections.checkpoints import Status
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -77,6 +78,12 @@ class Metrics:
             ("projection",),
             registry=self.registry,
         )
+        self._publisher_lag = Gauge(
+            "creditledger_publisher_lag_events",
+            "Events that a topic has yet to get",
+            ("topic",),
+            registry=self.registry,
+        )
 
     def command(self, name: str, outcome: str) -> None:
         """One command was answered."""
@@ -93,10 +100,14 @@ class Metrics:
         self._commit_size.observe(commit.commands)
         self._wait_seconds.observe(commit.waited_seconds)
 
-    def exposition(self, *, queued: int, statuses: Iterable[Status]) -> bytes:
+    def exposition(
+        self, *, queued: int, statuses: Iterable[Status], published: Iterable[Lag]
+    ) -> bytes:
         """Everything, in Prometheus' text format."""
         self._queue.set(queued)
         for status in statuses:
             self._lag.labels(status.name).set(status.lag)
             self._stopped.labels(status.name).set(status.status == "stopped")
+        for topic in published:
+            self._publisher_lag.labels(topic.topic).set(topic.lag)
         return generate_latest(self.registry)

@@ -11,6 +11,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from creditledger.api.metrics import MEDIA_TYPE, Metrics
+from creditledger.infra.publications import lags
 from creditledger.infra.wiring import Service
 from creditledger.projections.checkpoints import Status, statuses
 
@@ -64,11 +65,14 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
     async def figures() -> Response:
         """Commands, commits, latencies and lag, in Prometheus' text format."""
         try:
-            found, _ = await _look()
+            async with service.reads.connection() as connection:
+                found, published = await statuses(connection), await lags(connection)
         except (OperationalError, PoolTimeout):
             # What this process has counted is worth telling even then.
-            found = []
-        body = metrics.exposition(queued=service.writer.queued_commands, statuses=found)
+            found, published = [], []
+        body = metrics.exposition(
+            queued=service.writer.queued_commands, statuses=found, published=published
+        )
         return Response(body, media_type=MEDIA_TYPE)
 
     async def _look() -> tuple[list[Status], dict[str, int]]:

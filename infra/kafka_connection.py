@@ -19,6 +19,7 @@ from kafka.errors import (
 )
 
 from creditledger.domain.store import Unavailable
+from creditledger.infra.kafka_sockets import opened
 from creditledger.infra.settings import PREFIX, InvalidSettings, Settings
 
 #: How long a broker that does not answer is waited for: callers have a provider waiting.
@@ -149,8 +150,10 @@ def _safety(replication: int | None) -> dict[str, str]:
 def administrating(settings: Settings) -> Iterator[KafkaAdminClient]:
     """A client that looks after topics and groups. Raises Unavailable."""
     with reaching_kafka():
-        admin = KafkaAdminClient(
-            **client_options(settings), request_timeout_ms=_milliseconds(_CREATE_SECONDS_MAX)
+        admin = opened(
+            KafkaAdminClient,
+            **client_options(settings),
+            request_timeout_ms=_milliseconds(_CREATE_SECONDS_MAX),
         )
         try:
             yield admin

@@ -13,6 +13,7 @@ from kafka.errors import KafkaError
 
 from creditledger.domain.store import Unavailable
 from creditledger.infra.kafka_connection import REACH_SECONDS_MAX, reaching_kafka
+from creditledger.infra.kafka_sockets import opened
 
 _CLOSE_SECONDS_MAX: Final = 2.0
 
@@ -93,7 +94,8 @@ class Producer:
 
     def _connect(self) -> KafkaProducer:
         milliseconds = round(REACH_SECONDS_MAX * 1_000)
-        return KafkaProducer(
+        return opened(
+            KafkaProducer,
             **self._options(),
             acks="all",
             enable_idempotence=True,

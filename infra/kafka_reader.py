@@ -20,6 +20,8 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import CommitFailedError, KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from creditledger.infra.kafka_sockets import opened
+
 _LOG = logging.getLogger(__name__)
 
 #: How long a member that says nothing more is thought to be there.
@@ -108,7 +110,8 @@ class KafkaReader:
             self._closing.wait(_RECONNECT_SECONDS)
 
     def _joined(self) -> KafkaConsumer:
-        return KafkaConsumer(
+        return opened(
+            KafkaConsumer,
             self._topic,
             **self._options,
             group_id=self._group,

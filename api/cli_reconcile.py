@@ -20,7 +20,7 @@ from creditledger.domain.provider_commands import Provider
 from creditledger.infra.provider_lists import Patience, ProviderAway, ProviderRefused, Window
 from creditledger.infra.reconciliation import Tally, reconcile, standing
 from creditledger.infra.reconciliation_record import Record
-from creditledger.infra.reconciliation_schedule import environment_of, lists_of
+from creditledger.infra.reconciliation_schedule import lists_of
 from creditledger.infra.settings import load_settings
 from creditledger.infra.wiring import Service, machine_clock, service
 
@@ -59,7 +59,7 @@ def reconcile_command(
         service(settings, url, name="creditledger reconcile") as running,
     ):
         record = Record(
-            running.pool, provider, environment_of(provider, settings), now=machine_clock
+            running.pool, provider, settings.environment_of(provider), now=machine_clock
         )
         try:
             with _progress(provider) as progress, _recorded(record, window, tally, dry_run):

@@ -33,6 +33,7 @@ from creditledger.infra.database import connect
 from creditledger.infra.embedded_postgres import embedded_postgres, running_postgres
 from creditledger.infra.migrate import migrate
 from creditledger.infra.read_side import keep_up
+from creditledger.infra.reconciliation_schedule import reconcile_until
 from creditledger.infra.sandbox import SANDBOX_FILE, webhook_secrets, with_sandbox_secrets
 from creditledger.infra.settings import PREFIX, Settings, load_settings, without_password
 from creditledger.infra.sweeper import sweep_until
@@ -120,10 +121,16 @@ def _work(running: Service) -> None:
             stop, running.pool, running.writer, now=machine_clock, interval_seconds=interval_seconds
         )
 
+    def reconcile() -> None:
+        reconcile_until(
+            *(stop, running.settings, running.url, running.pool, running.stream), now=machine_clock
+        )
+
     jobs = [
         threading.Thread(target=keep_up, args=(running, stop), name="projections"),
         threading.Thread(target=consume, args=(running, stop), name="webhooks"),
         threading.Thread(target=sweep, name="sweeper"),
+        threading.Thread(target=reconcile, name="reconciliation"),
     ]
     if running.settings.kafka_bootstrap_servers is not None:
         jobs.append(threading.Thread(target=publish, args=(running, stop), name="publisher"))

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from creditledger.infra.group_commit import Commit
 from creditledger.infra.publications import Lag
+from creditledger.infra.reconciliation_record import Progress
 from creditledger.projections.checkpoints import Status
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -85,6 +86,8 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._reconciliation = _Reconciliation(self.registry)
+
     def command(self, name: str, outcome: str) -> None:
         """One command was answered."""
         self._commands_by(name, outcome).inc()
@@ -100,6 +103,11 @@ class Metrics:
         self._commit_size.observe(commit.commands)
         self._wait_seconds.observe(commit.waited_seconds)
 
+    def reconciled(self, progress: Iterable[Progress]) -> None:
+        """How far the providers are reconciled, by whichever process."""
+        for each in progress:
+            self._reconciliation.tell(each)
+
     def exposition(
         self, *, queued: int, statuses: Iterable[Status], published: Iterable[Lag]
     ) -> bytes:
@@ -111,3 +119,36 @@ class Metrics:
         for topic in published:
             self._publisher_lag.labels(topic.topic).set(topic.lag)
         return generate_latest(self.registry)
+
+
+class _Reconciliation:
+    """The figures of reconciliation."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._succeeded = Gauge(
+            "creditledger_reconciliation_succeeded_timestamp_seconds",
+            "Up to when a provider's lists were last read with success",
+            ("provider",),
+            registry=registry,
+        )
+        self._failing = Gauge(
+            "creditledger_reconciliation_failing",
+            "1 where a provider's lists could not be read the last time",
+            ("provider",),
+            registry=registry,
+        )
+        self._objects = Gauge(
+            "creditledger_reconciliation_objects",
+            "Objects that were read from a provider's lists, and those of them that were new",
+            ("provider", "which"),
+            registry=registry,
+        )
+
+    def tell(self, progress: Progress) -> None:
+        """How far one provider is reconciled."""
+        provider = progress.provider
+        if progress.succeeded_at is not None:
+            self._succeeded.labels(provider).set(progress.succeeded_at.timestamp())
+        self._failing.labels(provider).set(progress.error is not None)
+        self._objects.labels(provider, "read").set(progress.objects_read)
+        self._objects.labels(provider, "new").set(progress.objects_brought)

@@ -12,6 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from creditledger.api.metrics import MEDIA_TYPE, Metrics
 from creditledger.infra.publications import lags
+from creditledger.infra.reconciliation_record import progress_in
 from creditledger.infra.wiring import Service
 from creditledger.projections.checkpoints import Status, statuses
 
@@ -67,6 +68,7 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
         try:
             async with service.reads.connection() as connection:
                 found, published = await statuses(connection), await lags(connection)
+                metrics.reconciled(await progress_in(connection, service.settings))
         except (OperationalError, PoolTimeout):
             # What this process has counted is worth telling even then.
             found, published = [], []

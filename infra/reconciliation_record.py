@@ -19,7 +19,7 @@ from creditledger.infra.database import Pool
 from creditledger.infra.event_log import reaching
 from creditledger.infra.provider_lists import Window
 from creditledger.infra.reconciliation import Tally
-from creditledger.infra.settings import Environment
+from creditledger.infra.settings import Environment, Settings
 
 #: What the providers list late, and what was skipped by a clock that is off, is found again.
 OVERLAP: Final = timedelta(days=3)
@@ -148,7 +148,8 @@ def _missed(tally: Tally) -> str | None:
     return "; ".join(missed) or None
 
 
-async def all_progress(connection: AsyncConnection[Any]) -> list[Progress]:
-    """How far each provider was reconciled, in each environment."""
+async def progress_in(connection: AsyncConnection[Any], settings: Settings) -> list[Progress]:
+    """How far each provider was reconciled in the environment that is set."""
     async with connection.cursor(row_factory=class_row(Progress)) as cursor:
-        return await (await cursor.execute(_ALL)).fetchall()
+        found = await (await cursor.execute(_ALL)).fetchall()
+    return [each for each in found if each.environment == settings.environment_of(each.provider)]

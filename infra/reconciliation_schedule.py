@@ -27,7 +27,7 @@ from creditledger.infra.provider_lists import (
 )
 from creditledger.infra.reconciliation import Tally, reconcile
 from creditledger.infra.reconciliation_record import Record
-from creditledger.infra.settings import Environment, Settings
+from creditledger.infra.settings import Settings
 from creditledger.infra.stripe_lists import StripeLists
 
 _LOG = logging.getLogger(__name__)
@@ -77,11 +77,6 @@ def lists_of(
         yield lists
 
 
-def environment_of(provider: Provider, settings: Settings) -> Environment:
-    """The environment of a provider whose events count."""
-    return settings.stripe_environment if provider == "stripe" else settings.polar_environment
-
-
 def reconcile_until(
     stop: Event,
     settings: Settings,
@@ -123,7 +118,7 @@ def _run_if_due(
     *,
     now: Callable[[], datetime],
 ) -> None:
-    record = Record(pool, provider, environment_of(provider, settings), now=now)
+    record = Record(pool, provider, settings.environment_of(provider), now=now)
     progress, until = record.progress(), now()
     if not progress.is_due(until, timedelta(hours=settings.reconcile_interval_hours)):
         return

@@ -20,6 +20,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from creditledger.domain.provider_commands import Provider
+
 PREFIX = "CREDITLEDGER_"
 
 #: Variables with this prefix speak to the test suite, not to the service.
@@ -240,6 +242,10 @@ class Settings(BaseSettings):
                 f" ({match[0]}…); set the key of this environment, or the environment of this key"
             )
         return environment
+
+    def environment_of(self, provider: Provider) -> Environment:
+        """The environment of a provider whose events count."""
+        return self.stripe_environment if provider == "stripe" else self.polar_environment
 
     @property
     def address(self) -> str:

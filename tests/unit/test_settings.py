@@ -104,3 +104,47 @@ def test_configured_secrets_stay_and_production_gets_none(
     assert values(settings) == [SECRET]
     assert settings.polar_webhook_secrets == ()
     assert not (tmp_path / SANDBOX_FILE).exists()
+
+
+class TestEnvironments:
+    @pytest.mark.parametrize("kind", ["sk", "rk"])
+    @pytest.mark.parametrize(("mode", "environment"), [("live", "sandbox"), ("test", "production")])
+    def test_a_key_of_the_other_environment_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, kind: str, mode: str, environment: str
+    ) -> None:
+        monkeypatch.setenv("CREDITLEDGER_STRIPE_API_KEY", f"{kind}_{mode}_{PASSWORD}")
+        monkeypatch.setenv("CREDITLEDGER_STRIPE_ENVIRONMENT", environment)
+        with pytest.raises(InvalidSettings) as refused:
+            load_settings()
+        told = str(refused.value)
+        assert told.startswith("CREDITLEDGER_STRIPE_ENVIRONMENT: ")
+        assert f"is {environment}, but CREDITLEDGER_STRIPE_API_KEY is a {mode} key" in told
+        assert PASSWORD not in told
+
+    def test_sandbox_is_what_a_live_key_must_not_find_by_itself(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CREDITLEDGER_STRIPE_API_KEY", "sk_live_x")
+        with pytest.raises(InvalidSettings, match="is sandbox"):
+            load_settings()
+
+    @pytest.mark.parametrize(
+        ("key", "environment"),
+        [
+            ("sk_test_x", "sandbox"),
+            ("rk_live_x", "production"),
+            ("a key of a kind to come", "sandbox"),
+            ("", "production"),
+        ],
+    )
+    def test_a_key_of_the_same_environment_is_accepted(
+        self, monkeypatch: pytest.MonkeyPatch, key: str, environment: str
+    ) -> None:
+        monkeypatch.setenv("CREDITLEDGER_STRIPE_API_KEY", key)
+        monkeypatch.setenv("CREDITLEDGER_STRIPE_ENVIRONMENT", environment)
+        assert load_settings().environment_of("stripe") == environment
+
+    def test_each_provider_has_its_own(self) -> None:
+        settings = Settings(stripe_environment="production")
+        assert settings.environment_of("stripe") == "production"
+        assert settings.environment_of("polar") == "sandbox"

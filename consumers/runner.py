@@ -8,11 +8,12 @@ what it waits for is recorded; what fails is tried again a bounded number of tim
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from traceback import format_exception
 from typing import Any, Final, Protocol, TypeVar
@@ -59,11 +60,12 @@ class Writer(Protocol):
 
 @dataclass(slots=True)
 class _Try:
-    """A delivery that is being tried: what it still wishes, in order."""
+    """A delivery that is being tried: what it still wishes, and which of its key come behind it."""
 
     taken: Taken
     commands: deque[Command]
     payment: str | None
+    behind: deque[Taken]
 
 
 class Runner:
@@ -87,24 +89,29 @@ class Runner:
         self._line_items = line_items
 
     def handle(self, batch: Sequence[Taken]) -> None:
-        """Try deliveries together and settle each. Never raises: what goes wrong is a verdict."""
-        under_way = [begun for begun in map(self._begin, batch) if begun is not None]
+        """Try deliveries together, those of one key one after another, and settle each.
+
+        Never raises: what goes wrong is a verdict. One that is to be tried again keeps those of
+        its key behind it from being tried.
+        """
+        under_way = [begun for line in _lines(batch) if (begun := self._next(line)) is not None]
         while under_way:
             # All are asked before any answer is waited for, so that they share the commits.
             asked = [(a_try, self._ask(a_try)) for a_try in under_way]
             deadline = monotonic() + ANSWER_SECONDS_MAX
-            under_way = [
-                a_try
-                for a_try, answer in asked
-                if answer is not None and self._heed(a_try, answer, deadline)
-            ]
+            heeded = [self._heed(a_try, answer, deadline) for a_try, answer in asked]
+            under_way = [a_try for a_try in heeded if a_try is not None]
 
-    def _begin(self, taken: Taken) -> _Try | None:
-        """A try with something to wish, or None where the delivery is settled."""
-        told = _minding(taken, lambda: self._read(taken))
-        if told is None:
-            return None
-        return _Try(taken, deque(told.commands), _payment(told.commands))
+    def _next(self, line: deque[Taken]) -> _Try | None:
+        """The first in line that has something to wish; those before it are settled."""
+        while line:
+            taken = line.popleft()
+            told = _minding(taken, partial(self._read, taken))
+            if told is not None:
+                return _Try(taken, deque(told.commands), _payment(told.commands), line)
+            if _is_to_be_tried_again(taken):
+                break
+        return None
 
     def _read(self, taken: Taken) -> Told | None:
         try:
@@ -121,18 +128,19 @@ class Runner:
 
     def _ask(self, a_try: _Try) -> Future[Outcome] | None:
         wish = self._wish(a_try.taken.delivery, a_try.commands[0])
-        return _minding(a_try.taken, lambda: self._writer.submit(wish))
+        return _minding(a_try.taken, partial(self._writer.submit, wish))
 
-    def _heed(self, a_try: _Try, answer: Future[Outcome], deadline: float) -> bool:
-        """Whether there is more to ask; otherwise the delivery is settled."""
-        verdict = _minding(a_try.taken, lambda: _answered(a_try, answer, deadline))
-        if verdict is None:
-            return False
-        a_try.commands.popleft()
-        if verdict.status == "done" and a_try.commands:
-            return True
-        a_try.taken.settle(replace(verdict, payment=a_try.payment))
-        return False
+    def _heed(self, a_try: _Try, answer: Future[Outcome] | None, deadline: float) -> _Try | None:
+        """What is tried after this answer: more of the same, or the next in line."""
+        taken = a_try.taken
+        if answer is not None:
+            verdict = _minding(taken, partial(_answered, a_try, answer, deadline))
+            if verdict is not None:
+                a_try.commands.popleft()
+                if verdict.status == "done" and a_try.commands:
+                    return a_try
+                taken.settle(replace(verdict, payment=a_try.payment))
+        return None if _is_to_be_tried_again(taken) else self._next(a_try.behind)
 
     def _translate(self, delivery: Delivery) -> Told | Ignored:
         event: Mapping[str, Any] = orjson.loads(delivery.body)
@@ -168,6 +176,18 @@ class Runner:
         if command.happened_at is None or command.happened_at <= now:
             return command
         return replace(command, happened_at=now)
+
+
+def _lines(batch: Sequence[Taken]) -> list[deque[Taken]]:
+    """The deliveries of each key, in order."""
+    lines: defaultdict[str, deque[Taken]] = defaultdict(deque)
+    for taken in batch:
+        lines[taken.delivery.stream_key].append(taken)
+    return list(lines.values())
+
+
+def _is_to_be_tried_again(taken: Taken) -> bool:
+    return taken.verdict is None or taken.verdict.status == "received"
 
 
 def _minding(taken: Taken, step: Callable[[], T]) -> T | None:

@@ -96,7 +96,10 @@ class Taken:
     verdict: Verdict | None = None
 
     def settle(self, verdict: Verdict) -> None:
-        """Say what came of it; without a verdict, it comes again."""
+        """Say what came of it; without a verdict, it comes again.
+
+        Where it is to be tried again, so are those of its key behind it: they have no verdict.
+        """
         self.verdict = verdict
 
 
@@ -113,7 +116,7 @@ class Stream(Protocol):
         """Keep a delivery, durably when this returns; one that is known already is kept once."""
 
     def take(self, limit: int) -> AbstractContextManager[Sequence[Taken]]:
-        """The next deliveries, no two of one key, and none where none is due.
+        """The next deliveries, those of one key in their order, and none where none is due.
 
         What was settled is written down as the block ends; where it ends with an exception, or
         the worker goes away, all of them come again.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Final
 
 from kafka import KafkaAdminClient
+from kafka.admin import OffsetSpec
 from kafka.errors import (
+    CoordinatorNotAvailableError,
     KafkaError,
     RetriableError,
     TopicAlreadyExistsError,
@@ -17,6 +20,7 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
+from kafka.structs import TopicPartition
 
 from creditledger.domain.store import Unavailable
 from creditledger.infra.kafka_sockets import opened
@@ -27,6 +31,9 @@ REACH_SECONDS_MAX: Final = 2.5
 
 #: How long creating a topic may take.
 _CREATE_SECONDS_MAX: Final = 15.0
+
+
+_COORDINATOR_SECONDS: Final = 0.1
 
 
 class NoTopic(Exception):
@@ -144,6 +151,39 @@ def _create(settings: Settings, admin: KafkaAdminClient, topic: Topic) -> None:
 def _safety(replication: int | None) -> dict[str, str]:
     """What is acknowledged stands on two brokers, where there are enough for one to be away."""
     return {} if replication is None or replication < 3 else {"min.insync.replicas": "2"}
+
+
+def lag(settings: Settings, topic: str, group: str) -> int:
+    """How many records of a topic a consumer group has yet to handle. Raises Unavailable."""
+    with administrating(settings) as admin:
+        [found] = admin.describe_topics([topic])
+        partitions = [
+            TopicPartition(topic, part["partition_index"]) for part in found["partitions"]
+        ]
+        ends = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+        starts = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+        committed = _committed(admin, group, partitions)
+    reached = {
+        partition: max(committed.get(partition, 0), starts[partition].offset)
+        for partition in partitions
+    }
+    return sum(max(0, ends[partition].offset - reached[partition]) for partition in partitions)
+
+
+def _committed(
+    admin: KafkaAdminClient, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    deadline = monotonic() + REACH_SECONDS_MAX
+    while True:
+        try:
+            offsets = admin.list_group_offsets({group: list(partitions)})[group]
+        except CoordinatorNotAvailableError:
+            # The first question after any group on a new cluster is asked a little too early.
+            if monotonic() > deadline:
+                raise
+            sleep(_COORDINATOR_SECONDS)
+        else:
+            return {partition: offset.offset for partition, offset in offsets.items()}
 
 
 @contextmanager

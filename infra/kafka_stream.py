@@ -14,9 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from kafka.admin import OffsetSpec
-from kafka.structs import TopicPartition
-
 from creditledger.domain.store import Unavailable
 from creditledger.infra.database import Pool
 from creditledger.infra.delivery import Delivery, Taken
@@ -24,8 +21,8 @@ from creditledger.infra.delivery_table import DeliveryTable
 from creditledger.infra.kafka_connection import (
     NoTopic,
     Topic,
-    administrating,
     client_options,
+    lag,
     require_topics,
 )
 from creditledger.infra.kafka_producer import NewRecord, Producer
@@ -105,21 +102,7 @@ class KafkaStream:
     def waiting(self) -> int:
         """Deliveries that the group has yet to take, and those in the table that wait."""
         group = self._settings.kafka_webhooks_group
-        with administrating(self._settings) as admin:
-            [topic] = admin.describe_topics([self._topic])
-            partitions = [
-                TopicPartition(self._topic, found["partition_index"])
-                for found in topic["partitions"]
-            ]
-            ends = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-            starts = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
-            committed = admin.list_group_offsets({group: partitions})[group]
-        lag = 0
-        for partition in partitions:
-            known = committed.get(partition)
-            reached = max(-1 if known is None else known.offset, starts[partition].offset)
-            lag += max(0, ends[partition].offset - reached)
-        return lag + waiting(self._pool)
+        return lag(self._settings, self._topic, group) + waiting(self._pool)
 
     def close(self) -> None:
         """Leave the group, and let go of all connections."""

@@ -6,3 +6,7 @@ DROP INDEX webhook_deliveries_open;
 
 CREATE INDEX webhook_deliveries_open ON webhook_deliveries (status, reason)
     WHERE status IN ('received', 'parked', 'failed');
+
+-- Keys of which one waits for its next try.
+CREATE INDEX webhook_deliveries_later ON webhook_deliveries (due_at, stream_key)
+    WHERE status = 'received';

@@ -37,8 +37,8 @@ _STATE_DIGITS: Final = 24
 _KNOWN: Final = "SELECT delivery_id FROM webhook_deliveries WHERE delivery_id = ANY(%s)"
 
 # For each object that may come back to a state: the newest delivery that brought it in, or the
-# newest that a webhook told of its kind and customer, whichever came later. The condition on the
-# type is that of an index.
+# newest that a webhook told of its kind and key, whichever came later. The condition on the type
+# is that of an index.
 _NEWEST: Final = """
     SELECT wanted.prefix, newest.provider_delivery_id, newest.sequence
     FROM unnest(%(stream_keys)s::text[], %(prefixes)s::text[]) AS wanted (stream_key, prefix)
@@ -46,7 +46,8 @@ _NEWEST: Final = """
         SELECT provider_delivery_id, sequence
         FROM webhook_deliveries AS told
         WHERE told.stream_key = wanted.stream_key
-          AND told.type LIKE 'customer.subscription.%%'
+          AND (told.type LIKE 'customer.subscription.%%'
+               OR told.type LIKE 'price.%%' OR told.type LIKE 'product.%%')
           AND (starts_with(told.provider_delivery_id, wanted.prefix)
                OR NOT starts_with(told.provider_delivery_id, %(mark)s))
         ORDER BY told.sequence DESC

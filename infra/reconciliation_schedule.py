@@ -56,8 +56,9 @@ def lists_of(
     if provider == "stripe":
         if settings.stripe_api_key is None:
             raise NoKey(
-                "set CREDITLEDGER_STRIPE_API_KEY to a key that may read customers, invoices,"
-                " Checkout Sessions, PaymentIntents, charges, refunds, disputes and subscriptions"
+                "set CREDITLEDGER_STRIPE_API_KEY to a key that may read products, prices,"
+                " customers, invoices, Checkout Sessions, PaymentIntents, charges, refunds,"
+                " disputes and subscriptions"
             )
         lists = StripeLists(
             settings.stripe_api_key.get_secret_value(),

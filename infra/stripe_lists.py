@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 import stripe
@@ -55,6 +55,8 @@ class StripeLists:
 
     provider: Provider = "stripe"
     kinds = (
+        "products",
+        "prices",
         "customers",
         "invoices",
         "checkout sessions",
@@ -89,12 +91,15 @@ class StripeLists:
         self._customers: set[str] = set()
 
     def read(self, window: Window) -> Iterator[Listed | Passed]:
-        """What was paid in a window, and the refunds, disputes and subscriptions as they stand.
+        """What was paid in a window; and refunds, disputes, subscriptions and the catalogue.
 
-        Stripe tells of those three when they were made, but not when they were last changed.
+        Of the latter Stripe tells when they were made, but not when they were last changed: so
+        they are told as they stand.
         Customers are told where an object of theirs is, before it, if anything is noted on them.
         """
         self._customers.clear()
+        yield from guarded("products", self._catalogue("product"))
+        yield from guarded("prices", self._catalogue("price"))
         yield from guarded("invoices", self._invoices(window))
         yield from guarded("checkout sessions", self._sessions(window))
         yield from guarded("payment intents", self._payment_intents(window))
@@ -118,6 +123,12 @@ class StripeLists:
     def close(self) -> None:
         """Let go of the connections."""
         self._http.close()  # type: ignore[no-untyped-call]
+
+    def _catalogue(self, of: Literal["product", "price"]) -> Iterator[Listed | Passed]:
+        # With what is no longer for sale: late news may still name it.
+        list_ = self._v1.products.list if of == "product" else self._v1.prices.list
+        for read_at, item in self._pages(list_):
+            yield _listed(f"{of}s", f"{of}.updated", item, read_at, recurs=True)
 
     def _invoices(self, window: Window) -> Iterator[Listed | Passed]:
         pages = self._pages(

@@ -14,6 +14,6 @@ CREATE TABLE reconciliations (
     PRIMARY KEY (provider, environment)
 );
 
--- Subscriptions come back to states in which they were before: what was told last decides.
-CREATE INDEX webhook_deliveries_subscriptions ON webhook_deliveries (stream_key, sequence)
-    WHERE type LIKE 'customer.subscription.%';
+-- These come back to states in which they were before: what was told last decides.
+CREATE INDEX webhook_deliveries_recurring ON webhook_deliveries (stream_key, sequence)
+    WHERE type LIKE 'customer.subscription.%' OR type LIKE 'price.%' OR type LIKE 'product.%';

@@ -172,7 +172,7 @@ class TestStripe:
         assert refund["payment_intent"] == session["payment_intent"]
         removed = 600 * refund["amount"] // session["amount_total"]
         assert desk.available(TERN) == 600 - removed
-        assert new(tally) == {"customers": 1, "checkout sessions": 1, "refunds": 1}
+        assert new(tally) == {"prices": 1, "customers": 1, "checkout sessions": 1, "refunds": 1}
         assert_proved(desk)
 
     def test_a_refund_while_we_were_away_is_booked(
@@ -208,6 +208,15 @@ class TestStripe:
         del stripe.lists["/v1/refunds"][:]
         bring(desk, stripe_lists)
         assert desk.available(TERN) == 600
+
+    def test_what_a_price_is_worth_is_found_in_the_catalogue(
+        self, database_url: str, stripe_lists: StripeLists
+    ) -> None:
+        with open_desk(database_url) as desk:
+            desk.tell(body(SESSION))
+            assert desk.statuses() == [("parked", "unknown_price")]
+            bring(desk, stripe_lists)
+            assert desk.available(TERN) > 0
 
     def test_an_object_of_the_other_mode_is_ignored(
         self, desk: Desk, stripe: Stripe, stripe_lists: StripeLists

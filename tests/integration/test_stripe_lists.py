@@ -72,6 +72,7 @@ def seconds(at: int) -> datetime:
 class TestWhatIsRead:
     def test_each_object_is_told_by_the_newest_type_that_says_it(self, lists: StripeLists) -> None:
         assert [listed.type for listed in read(lists)] == [
+            "price.updated",
             "customer.updated",
             "invoice.paid",
             "checkout.session.completed",
@@ -211,7 +212,7 @@ class TestWhatCannotBeRead:
         found = list(lists.read(AUGUST))
         [unread] = [each for each in found if isinstance(each, Passed)]
         assert (unread.kind, unread.whole_list) == ("refunds", False)
-        assert len(found) == 8
+        assert len(found) == 9
 
     @pytest.mark.parametrize("moments", [None, {}, {"paid_at": None}, {"paid_at": -1}, "then"])
     def test_an_invoice_that_does_not_say_when_it_was_paid_is_named(
@@ -232,7 +233,7 @@ class TestWhatCannotBeRead:
     def test_a_refused_parameter_is_named(self, stripe: Stripe, lists: StripeLists) -> None:
         stripe.faults.append(Answer(400, {"error": {"message": "Received unknown parameter"}}))
         [unread] = passed(lists)
-        assert (unread.kind, unread.whole_list) == ("invoices", True)
+        assert (unread.kind, unread.whole_list) == ("products", True)
         assert "unknown parameter" in unread.detail
 
     def test_a_key_that_is_not_accepted_ends_the_run_at_once(self, stripe: Stripe) -> None:
@@ -250,7 +251,7 @@ class TestPatience:
     ) -> None:
         fault = Answer(status, {"error": {"message": "busy"}})
         stripe.faults.extend([fault] * (provider_lists.TRIES_MAX - 1))
-        assert len(read(lists)) == 7
+        assert len(read(lists)) == 8
 
     def test_it_gives_up_after_so_many_tries(self, stripe: Stripe, lists: StripeLists) -> None:
         fault = Answer(429, {"error": {"message": "busy"}})

@@ -22,6 +22,7 @@ INVOICE = "stripe.invoice.paid.subscription_create"
 REFUND = "stripe.refund.created.partial"
 DISPUTE = "stripe.charge.dispute.created.fraudulent"
 SUBSCRIPTION = "stripe.customer.subscription.created.active"
+PRICE = "stripe.price.created.one_time_metadata"
 CUSTOMER = "stripe.customer.created.linked"
 
 
@@ -51,6 +52,8 @@ class Stripe(Loopback):
         #: Lists that the key may not read.
         self.forbidden: set[str] = set()
         self.lists: dict[str, list[Item]] = {
+            "/v1/products": [],
+            "/v1/prices": [subject(PRICE)],
             "/v1/invoices": [invoice],
             "/v1/checkout/sessions": [session],
             "/v1/payment_intents": [],

@@ -101,6 +101,7 @@ def verify() -> None:
             ("accounts", str(counts.accounts), ""),
             ("trails", str(counts.trails), ""),
             ("payments", str(counts.payments), ""),
+            ("subscriptions", str(counts.subscriptions), ""),
             ("receipts", str(report.receipts), ""),
             *(
                 (

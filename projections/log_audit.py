@@ -8,14 +8,12 @@ be there, and the other side's number must be the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
-
-from psycopg import Connection
 
 from creditledger.domain import events as e
 from creditledger.domain import ids
@@ -23,59 +21,18 @@ from creditledger.domain.account import CreditAccount
 from creditledger.domain.events import TRAIL_EVENTS, AccountEvent, Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.link import LinkEvent
-from creditledger.domain.payment import Payment
 from creditledger.domain.payment_events import PaymentEvent
 from creditledger.domain.price import PriceReported, PriceSet
 from creditledger.projections.account_audit import AccountAudit
+from creditledger.projections.billing_audit import NOWHERE, BillingAudit, PaymentAudit
 from creditledger.projections.findings import Findings, Witness
+from creditledger.projections.frozen_log import FrozenLog, Stored
+from creditledger.projections.provider_audit import ProviderAudit
 
 #: What is looked up at a time.
 _BATCH: Final = 500
 
 _TRAIL_TOPICS: Final = frozenset(kind.TOPIC for kind in TRAIL_EVENTS)
-
-
-class Stored(Protocol):
-    """An event with the columns beside it; `event` is None where `fault` says why."""
-
-    @property
-    def position(self) -> int: ...
-    @property
-    def topic(self) -> str: ...
-    @property
-    def stream(self) -> UUID: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def recorded_at(self) -> datetime: ...
-    @property
-    def event(self) -> Event | None: ...
-    @property
-    def fault(self) -> str | None: ...
-
-
-class FrozenLog(Protocol):
-    """The log at one moment, with the tables beside it."""
-
-    @property
-    def connection(self) -> Connection[Any]:
-        """Sees all tables as they were at that moment."""
-
-    @property
-    def head(self) -> int:
-        """The newest position."""
-
-    def gaps(self) -> Iterable[tuple[int, int]]:
-        """Positions that do not follow the one before: that one and the position, the first few."""
-
-    def by_stream(self) -> Iterator[Stored]:
-        """All events, stream by stream, each in order of its versions."""
-
-    def of_streams(self, streams: Collection[UUID]) -> Iterable[Stored]:
-        """All events of these streams, stream by stream."""
-
-    def at(self, refs: Collection[EventRef]) -> Iterable[Stored]:
-        """Single events by where they stand; missing ones are left out."""
 
 
 @dataclass(slots=True)
@@ -86,6 +43,7 @@ class Counts:
     accounts: int = 0
     trails: int = 0
     payments: int = 0
+    subscriptions: int = 0
 
 
 @dataclass(slots=True)
@@ -103,10 +61,9 @@ class _Questions:
     trails: dict[UUID, tuple[str, list[tuple[Any, ...]]]] = field(default_factory=dict)
     transfers: dict[EventRef, tuple[int, str, str]] = field(default_factory=dict)
     refunds: dict[EventRef, Counter[str]] = field(default_factory=dict)
-    grants: dict[EventRef, tuple[str, str, int, str | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.trails) + len(self.transfers) + len(self.refunds) + len(self.grants)
+        return len(self.trails) + len(self.transfers) + len(self.refunds)
 
 
 class LogAudit:
@@ -125,9 +82,10 @@ class LogAudit:
         self._balances_at = balances_at
         self._at = at
         self._questions = _Questions()
+        self._billing = BillingAudit(log, findings)
         self._trails = _Balance()
         self._transfers = _Balance()
-        self._bought = _Balance()
+        self._grants_bought = 0
 
     def accounts(self) -> Iterator[CreditAccount]:
         """Walk through everything; yields each account as it was at the balances' checkpoint."""
@@ -136,7 +94,7 @@ class LogAudit:
             account = self._walk(stream, rows)
             if account is not None and account.version:
                 yield account
-            if len(self._questions) >= _BATCH:
+            if len(self._questions) + len(self._billing) >= _BATCH:
                 self._answer()
         self._answer()
         whole = Witness(self._findings, "log", "the whole log")
@@ -144,7 +102,12 @@ class LogAudit:
             "trails that an account's events ask for", self._trails.named, self._trails.there
         )
         whole.expect("transfers received", self._transfers.there, self._transfers.named)
-        whole.expect("grants named by payments", self._bought.there, self._bought.named)
+        whole.expect("grants named by payments", self._grants_bought, self._billing.grants)
+        whole.expect(
+            "periods that payments pay for",
+            self._billing.periods_billed,
+            self._billing.periods_paid,
+        )
 
     def _check_positions(self) -> None:
         for previous, position in self._log.gaps():
@@ -154,7 +117,8 @@ class LogAudit:
     def _walk(self, stream: UUID, rows: Iterable[Stored]) -> CreditAccount | None:
         """One stream: its columns, and its own audit; the account, where it is one's."""
         account: AccountAudit | None = None
-        payment: _PaymentAudit | None = None
+        payment: PaymentAudit | None = None
+        told: ProviderAudit | None = None
         previous: Stored | None = None
         family: str | None = None
         key = ids.stream_key(stream)
@@ -181,11 +145,17 @@ class LogAudit:
                     account = AccountAudit(stream, self._findings, checkpoint=self._balances_at)
                 account.take_in(row.position, event)
             elif isinstance(event, PaymentEvent):
-                payment = payment or _PaymentAudit(stream, self._findings)
-                payment.take_in(event)
+                payment = payment or PaymentAudit(stream, self._findings)
+                payment.take_in(row.position, event)
+            else:
+                told = told or ProviderAudit(stream, self._findings)
+                told.take_in(event)
         if payment is not None:
-            self.counts.payments += 1
-            self._ask_payment(payment)
+            self.counts.payments += payment.payment.pays is None
+            self._billing.ask_payment(payment)
+        if told is not None:
+            self.counts.subscriptions += bool(told.subscription.version)
+            self._billing.ask_period(told.period)
         if account is None:
             return None
         self.counts.accounts += 1
@@ -232,26 +202,18 @@ class LogAudit:
         self._trails.named += len(account.trails)
         self._transfers.named += len(account.transfers_in)
         self._transfers.there += account.transfers_out
-        self._bought.there += account.bought
-
-    def _ask_payment(self, payment: _PaymentAudit) -> None:
-        state = payment.payment
-        for grant in state.grants:
-            says = (state.payment_id, grant.asset, grant.amount, state.customer_id)
-            self._questions.grants[_ref(ids.GRANT, grant.grant_id)] = says
-        self._bought.named += len(state.grants)
+        self._grants_bought += account.bought
 
     def _answer(self) -> None:
         ask, self._questions = self._questions, _Questions()
         self._answer_trails(ask)
-        wanted = ask.transfers.keys() | ask.refunds.keys() | ask.grants.keys()
+        self._billing.answer()
+        wanted = ask.transfers.keys() | ask.refunds.keys()
         found = {EventRef(row.stream, row.version): row.event for row in self._log.at(wanted)}
         for ref, came in ask.transfers.items():
             self._answer_transfer(ref, came, found.get(ref))
         for ref, back in ask.refunds.items():
             self._answer_refund(ref, back, found.get(ref))
-        for ref, bought in ask.grants.items():
-            self._answer_grant(ref, bought, found.get(ref))
 
     def _answer_trails(self, ask: _Questions) -> None:
         rows = self._log.of_streams(ask.trails.keys())
@@ -286,43 +248,6 @@ class LogAudit:
         witness.expect("refunded past what was spent", {}, dict(back - most))
         witness.expect("a transfer's deduction is refunded", None, spent.transfer_to)
 
-    def _answer_grant(
-        self, ref: EventRef, says: tuple[str, str, int, str | None], granted: Event | None
-    ) -> None:
-        payment_id = says[0]
-        witness = Witness(self._findings, "log", f"payment {payment_id}")
-        found = None
-        if isinstance(granted, e.Granted):
-            found = (granted.payment_id, granted.asset, granted.amount, granted.customer_id)
-        witness.expect(f"its grant {_id(ids.GRANT, ref)}", says, found)
-
-
-class _PaymentAudit:
-    """Takes in one payment's events and checks what they say against their fold."""
-
-    def __init__(self, stream: UUID, findings: Findings) -> None:
-        self.payment = Payment(stream)
-        self._findings = findings
-
-    def take_in(self, event: PaymentEvent) -> None:
-        """Check one event."""
-        payment = self.payment
-        payment.apply(event)
-        place = ids.event_id(ids.EVENT, payment.key, event.originator_version)
-        witness = Witness(self._findings, "log", place, payment.customer_id)
-        own = ids.payment_stream(event.provider, event.provider_id)
-        witness.expect("the payment's id", own, event.originator_id)
-        refunded = getattr(event, "refunded", None)
-        if refunded is not None:
-            witness.expect("refunded in all", payment.refunded, refunded)
-        granted = {grant.grant_id: grant.amount for grant in payment.grants}
-        past = {
-            grant_id: amount
-            for grant_id, amount in payment.removed.items()
-            if not 0 <= amount <= granted.get(grant_id, 0)
-        }
-        witness.expect("removed past what was granted", {}, past)
-
 
 def _family(event: Event) -> str:
     match event:
@@ -354,7 +279,7 @@ def _says(event: Event | None) -> tuple[Any, ...]:
 
 def _ref(prefix: str, text: str) -> EventRef:
     """Where the event behind an id stands; nowhere, where the text is no such id."""
-    return ids.parse_event_id(prefix, text) or EventRef(UUID(int=0), 0)
+    return ids.parse_event_id(prefix, text) or NOWHERE
 
 
 def _id(prefix: str, ref: EventRef) -> str:

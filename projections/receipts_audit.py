@@ -19,7 +19,7 @@ from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import ACCEPTED
 from creditledger.projections.findings import Findings, Witness
-from creditledger.projections.log_audit import FrozenLog
+from creditledger.projections.frozen_log import FrozenLog
 
 _BATCH: Final = 500
 _FETCHED_AT_ONCE: Final = 2_000

@@ -14,7 +14,8 @@ from psycopg import Connection, DataError
 
 from creditledger.projections import checkpoints
 from creditledger.projections.findings import Difference, Findings, Witness
-from creditledger.projections.log_audit import Counts, FrozenLog, LogAudit
+from creditledger.projections.frozen_log import FrozenLog
+from creditledger.projections.log_audit import Counts, LogAudit
 from creditledger.projections.models_audit import compare, compare_accounts
 from creditledger.projections.projection import Projection
 from creditledger.projections.receipts_audit import ReceiptsAudit

@@ -14,6 +14,7 @@ from typing import Any
 from creditledger.domain import commands as c
 from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.commands import Command
+from creditledger.domain.errors import Parked
 from creditledger.domain.events import OveragePeriod, RevocationPolicy
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.provider_commands import (
@@ -26,6 +27,8 @@ from creditledger.domain.provider_commands import (
 )
 from creditledger.domain.receipt import Receipt, Wish
 from creditledger.domain.store import LedgerStore
+from plan_story import PRICES
+from subscription_story import life
 
 BEGINS_AT = datetime(2026, 9, 1, 12, tzinfo=UTC)
 PACK = "price_Pack500"
@@ -61,6 +64,10 @@ class LongStory:
         self._random = Random(seed)
         self._ids: dict[str, list[str]] = {"grant": [], "hold": [], "deduction": [], "payment": []}
         self._count = 0
+        self._news: list[Command] = []
+        self._parked: list[Command] = []
+        self._subscriptions = 0
+        self.tell(*PRICES)
         self.tell(SetPrice(provider="stripe", price_id=PACK, credits=Credits(500)))
         for customer in self.customers:
             link = LinkCustomer(
@@ -101,6 +108,22 @@ class LongStory:
             self.now += timedelta(seconds=self._random.choice((0, 1, 40, 400, 4_000, 90_000)))
             chosen = self._random.choices(kinds, weights, k=batch)
             self.tell(*(command for kind in chosen if (command := _COMMANDS[kind](self))))
+            self._hear_of_subscriptions()
+
+    def _hear_of_subscriptions(self, most: int = 4) -> None:
+        """Some news of a subscription's life, which come in no order; what is parked, again."""
+        if not self._news:
+            self._subscriptions += 1
+            customer = self.customers[self._subscriptions % len(self.customers)]
+            self._news = list(life(f"{self._subscriptions}", customer))
+            self._random.shuffle(self._news)
+        told, self._news = self._news[:most], self._news[most:]
+        told = [*self._parked, *told]
+        self._parked = [
+            command
+            for command, outcome in zip(told, self.tell(*told), strict=True)
+            if isinstance(outcome, Parked)
+        ]
 
     def _remember(self, receipt: Receipt) -> None:
         for kind, known in self._ids.items():

@@ -10,8 +10,11 @@ from typing import Final
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.amounts import NO_CREDITS, Credits, Money
 from creditledger.domain.books import Books
-from creditledger.domain.grants import grant, grant_id_of
+from creditledger.domain.commands import ChangeExpiry
+from creditledger.domain.due import settle
+from creditledger.domain.grants import change_expiry, find_grant, grant, grant_id_of
 from creditledger.domain.payment import Payment
+from creditledger.domain.payment_events import PaymentRedated
 from creditledger.domain.price import ONE_TIME_EXPIRES_AFTER_DAYS, Price, PriceTerms
 from creditledger.domain.provider_commands import Period, PurchaseLine, RecordPurchase
 
@@ -133,3 +136,30 @@ def grant_award(
         reference=payment.provider_id,
     )
     return grant_id_of(account, granted)
+
+
+def redate(payment: Payment, paid_at: datetime, books: Books) -> None:
+    """Let a payment count from an earlier time of payment, where news tells one.
+
+    Several events tell of one purchase, each with a time of its own. What lives for so many days
+    ends that much earlier, unless it has ended, or somebody gave it another expiry.
+    """
+    if payment.paid_at is None or paid_at >= payment.paid_at:
+        return
+    before = payment.paid_at
+    books.record(payment, PaymentRedated, customer_id=payment.customer_id, paid_at=paid_at)
+    for grant_ in payment.grants:
+        if grant_.period_end is None:
+            _move_expiry(grant_.grant_id, before, paid_at, books)
+
+
+def _move_expiry(grant_id: str, before: datetime, paid_at: datetime, books: Books) -> None:
+    account, granted, trail = find_grant(grant_id, books)
+    now = settle(account, books)
+    ends_at = trail.expires_at if trail.revised else granted.expires_at
+    if granted.expires_at is None or ends_at is None:
+        return
+    lifetime = granted.expires_at - granted.effective_at
+    expires_at = paid_at + lifetime
+    if ends_at == before + lifetime and now < expires_at and granted.effective_at < expires_at:
+        change_expiry(ChangeExpiry(grant_id=grant_id, expires_at=expires_at), books)

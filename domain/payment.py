@@ -26,6 +26,7 @@ from creditledger.domain.payment_events import (
     PaymentGranted,
     PaymentReallotted,
     PaymentRecorded,
+    PaymentRedated,
     PaymentTied,
     RefundReported,
     RefundTotalReported,
@@ -104,8 +105,8 @@ class Payment(Aggregate):
     of its own.
     """
 
-    __slots__ = ("customer_id", "disputes", "granted", "grants", "paid", "pays", "provider",
-                 "provider_id", "refund_totals", "refunds", "removed")  # fmt: skip
+    __slots__ = ("customer_id", "disputes", "granted", "grants", "paid", "paid_at", "pays",
+                 "provider", "provider_id", "refund_totals", "refunds", "removed")  # fmt: skip
 
     EVENTS: ClassVar[tuple[type[Event], ...]] = PAYMENT_EVENTS
 
@@ -115,6 +116,7 @@ class Payment(Aggregate):
         self.provider_id = ""
         self.customer_id: str | None = None
         self.paid: Money | None = None
+        self.paid_at: datetime | None = None
         self.pays: str | None = None
         self.granted = False
         self.grants: tuple[PaymentGrant, ...] = ()
@@ -152,8 +154,11 @@ class Payment(Aggregate):
         match event:
             case PaymentRecorded():
                 self.paid = event.paid
+                self.paid_at = event.paid_at
                 if event.refund_total is not None:
                     self.refund_totals[None] = event.refund_total
+            case PaymentRedated():
+                self.paid_at = event.paid_at
             case PaymentGranted():
                 self.granted = True
                 self.grants = event.grants

@@ -75,6 +75,15 @@ class PaymentRecorded(PaymentEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRedated(PaymentEvent):
+    """News that came later said that the money came earlier: of several times, the first stands."""
+
+    TOPIC: ClassVar[str] = "creditledger.PaymentRedated"
+
+    paid_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentAssigned(PaymentEvent):
     """A person said whose the payment is."""
 
@@ -171,6 +180,7 @@ class RemovalSet(PaymentEvent):
 
 PAYMENT_EVENTS: tuple[type[PaymentEvent], ...] = (
     PaymentRecorded,
+    PaymentRedated,
     PaymentAssigned,
     PaymentGranted,
     PaymentReallotted,

@@ -8,12 +8,19 @@ wonder where the money is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from creditledger.domain import waiting
 from creditledger.domain.account import CreditAccount
-from creditledger.domain.awards import Award, Worth, costs, grant_award, single_award
+from creditledger.domain.awards import (
+    Award,
+    Worth,
+    costs,
+    grant_award,
+    redate,
+    single_award,
+)
 from creditledger.domain.books import Books
 from creditledger.domain.due import settle
 from creditledger.domain.errors import Parked, PaymentAlreadyGranted, PaymentNotFound
@@ -54,6 +61,7 @@ def record_purchase(command: RecordPurchase, books: Books) -> dict[str, Any]:
         return describe(payment)
     if payment.granted:
         ensure_same_currency(payment, command.paid.currency)
+        redate(payment, command.paid_at, books)
         if command.refund_total is not None:
             take_in_total(payment, command.refund_total, None, books)
         return describe(payment)
@@ -65,6 +73,8 @@ def record_purchase(command: RecordPurchase, books: Books) -> dict[str, Any]:
     except Parked as parked:
         _record_money(payment, command, owner, books)
         return {**describe(payment), **parked.values}
+    if payment.paid_at is not None:
+        command = replace(command, paid_at=min(payment.paid_at, command.paid_at))
     now = books.now(payment)
     shares = shares_of(command, worths, now, books)
     awards = [
@@ -167,7 +177,9 @@ def _accounts_with_room(
 def _record_money(
     payment: Payment, command: RecordPurchase, owner: str | None, books: Books
 ) -> None:
-    if payment.paid is None:
+    if payment.paid is not None:
+        redate(payment, command.paid_at, books)
+    else:
         books.record(
             payment,
             PaymentRecorded,

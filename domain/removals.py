@@ -15,6 +15,7 @@ from creditledger.domain.books import Books
 from creditledger.domain.commands import ReinstateGrant, RevokeGrant
 from creditledger.domain.errors import Parked
 from creditledger.domain.events import LotAmount
+from creditledger.domain.grants import find_grant
 from creditledger.domain.payment import (
     Dispute,
     Payment,
@@ -176,7 +177,12 @@ def _take(
     for grant in in_turn:
         part = min(missing, grant.amount - books.trail(grant.grant_id).revoked)
         if part > 0:
-            command = RevokeGrant(grant_id=grant.grant_id, amount=Credits(part), reason=_TAKEN)
+            command = RevokeGrant(
+                grant_id=grant.grant_id,
+                amount=Credits(part),
+                reason=_TAKEN,
+                policy="write_off" if _came_too_late(grant, books) else None,
+            )
             revoke_grant(command, books)
             removed[grant.grant_id] = Credits(removed.get(grant.grant_id, 0) + part)
             missing -= part
@@ -197,6 +203,13 @@ def _give_back(
             reinstate_grant(command, books)
             removed[grant.grant_id] = Credits(taken - part)
             excess -= part
+
+
+def _came_too_late(grant: PaymentGrant, books: Books) -> bool:
+    """Whether a grant had expired when it was granted: nobody can owe what nobody could spend."""
+    _, granted, _ = find_grant(grant.grant_id, books)
+    expired = granted.expires_at is not None and granted.expires_at <= granted.recorded_at
+    return expired and not granted.debt_repaid
 
 
 def _is_owing(grant: PaymentGrant, removed: Mapping[str, Credits]) -> bool:

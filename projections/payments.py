@@ -23,6 +23,7 @@ from creditledger.domain.payment_events import (
     PaymentGranted,
     PaymentReallotted,
     PaymentRecorded,
+    PaymentRedated,
     PaymentTied,
     RefundReported,
     RefundTotalReported,
@@ -39,7 +40,7 @@ _UPSERT: Final = """
     ON CONFLICT (stream) DO UPDATE
     SET customer_id = excluded.customer_id, status = excluded.status,
         refunded = excluded.refunded, disputed = excluded.disputed, lines = excluded.lines,
-        refunds = excluded.refunds, disputes = excluded.disputes
+        refunds = excluded.refunds, disputes = excluded.disputes, paid_at = excluded.paid_at
 """
 
 # What was revoked of a grant is not forgotten when its payment says anew what is its own.
@@ -131,6 +132,8 @@ def _take_in(rows: dict[UUID, dict[str, Any]], position: int, event: PaymentEven
     row = rows[event.originator_id]
     row["customer_id"] = event.customer_id
     match event:
+        case PaymentRedated():
+            row["paid_at"] = event.paid_at
         case PaymentGranted():
             row["status"] = "paid"
             row["lines"] = [_line(line) for line in event.lines]

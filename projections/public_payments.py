@@ -14,6 +14,7 @@ from creditledger.domain.payment_events import (
     PaymentGranted,
     PaymentReallotted,
     PaymentRecorded,
+    PaymentRedated,
     PaymentTied,
     RefundReported,
     RefundTotalReported,
@@ -156,6 +157,11 @@ PAYMENT_TYPES: Final = (
         moment("paid_at", "When it came"),
         one("refund_total", REFUND_TOTAL, "What was refunded of it already", null=True),
         subscription(null=True),
+    ),
+    _payment(
+        PaymentRedated,
+        "payment.redated",
+        moment("paid_at", "When it came, as earlier news told that was heard later"),
     ),
     _payment(PaymentAssigned, "payment.assigned"),
     _payment(

@@ -19,6 +19,7 @@ from creditledger.domain.payment_events import (
     PaymentGranted,
     PaymentReallotted,
     PaymentRecorded,
+    PaymentRedated,
     PaymentTied,
     RefundReported,
     RefundTotalReported,
@@ -243,6 +244,7 @@ EXAMPLES: tuple[Event, ...] = (
         _payment(8),
         grants=(PaymentGrant(GRANT, "credits", Credits(1000), ENDS_AT, Credits(400)),),
     ),
+    _build(PaymentRedated, _payment(9), paid_at=HAPPENED_AT),
     _build(
         PaymentTied,
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +16,10 @@ from creditledger.domain.payment_events import RefundReported, RemovalSet
 from creditledger.domain.provider_commands import PurchaseLine, ReportRefund, SetPrice
 from purchase_story import (
     CUSTOMER,
+    NOW,
     PACK,
     PACK_IS_500,
+    PAID_AT,
     PAYMENT,
     TWO_PACKS,
     Story,
@@ -123,6 +127,20 @@ def test_what_was_spent_becomes_debt(bought: Story) -> None:
     bought.tell(refunded_in_all(900))
     balance = bought.balance()
     assert (balance.available, balance.debt) == (0, 400)
+
+
+def test_what_came_after_its_time_leaves_no_debt() -> None:
+    late = purchase(paid_at=NOW - timedelta(days=400))
+    story = Story(PACK_IS_500, late, refunded_in_all(900))
+    assert story.balance() == e.Balance(0, 0, 0, 0, 0)
+    [revoked] = story.events(e.Revoked)
+    assert (revoked.amount, revoked.debt, revoked.written_off) == (500, 0, 500)
+
+
+def test_what_expired_in_its_time_is_owed(bought: Story) -> None:
+    bought.now = PAID_AT + timedelta(days=366)
+    bought.tell(refunded_in_all(900))
+    assert bought.balance().debt == 500
 
 
 class TestByHand:

@@ -9,9 +9,10 @@ import pytest
 
 from creditledger.domain import events as e
 from creditledger.domain.amounts import CREDITS_MAX, Credits, Money
+from creditledger.domain.commands import ChangeExpiry
 from creditledger.domain.errors import Invalid, Parked
 from creditledger.domain.link import CustomerLinked
-from creditledger.domain.payment_events import PaymentGranted, PaymentRecorded
+from creditledger.domain.payment_events import PaymentGranted, PaymentRecorded, PaymentRedated
 from creditledger.domain.price import PriceSet
 from creditledger.domain.provider_commands import (
     AssignPurchase,
@@ -341,3 +342,42 @@ def test_the_payment_says_what_each_line_was_worth() -> None:
     [granted] = story.events(PaymentGranted)
     [line] = granted.lines
     assert (line.price_id, line.quantity, line.asset, line.credits) == (PACK, 2, "credits", 1000)
+
+
+class TestSeveralTimes:
+    """Each event that tells of a purchase has a time of its own; the first stands."""
+
+    EARLIER = PAID_AT - timedelta(seconds=2)
+
+    def test_what_was_granted_ends_with_the_first_time(self) -> None:
+        story = Story(PACK_IS_500, purchase(), purchase(paid_at=self.EARLIER))
+        [lot] = story.account().lots.burn_order()
+        assert lot.expires_at == self.EARLIER + timedelta(days=365)
+        assert len(story.events(PaymentRedated)) == 1
+
+    def test_a_later_time_changes_nothing(self) -> None:
+        story = Story(PACK_IS_500, purchase(paid_at=self.EARLIER), purchase())
+        [lot] = story.account().lots.burn_order()
+        assert lot.expires_at == self.EARLIER + timedelta(days=365)
+        assert story.events(PaymentRedated) == []
+
+    def test_what_waited_is_granted_from_the_first_time(self) -> None:
+        story = Story(purchase(paid_at=self.EARLIER), PACK_IS_500, purchase())
+        [lot] = story.account().lots.burn_order()
+        assert lot.effective_at == self.EARLIER
+        assert lot.expires_at == self.EARLIER + timedelta(days=365)
+
+    def test_an_expiry_that_somebody_set_stays(self) -> None:
+        story = Story(PACK_IS_500, purchase())
+        [lot] = story.account().lots.burn_order()
+        story.tell(ChangeExpiry(grant_id=lot.grant_id, expires_at=None))
+        story.tell(purchase(paid_at=self.EARLIER))
+        [lot] = story.account().lots.burn_order()
+        assert lot.expires_at is None
+
+    def test_what_has_ended_is_left_alone(self) -> None:
+        story = Story(PACK_IS_500, purchase())
+        story.now = PAID_AT + timedelta(days=366)
+        story.tell(purchase(paid_at=self.EARLIER))
+        assert story.events(e.ExpiryChanged) == []
+        assert story.available() == 0

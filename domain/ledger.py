@@ -101,8 +101,9 @@ class Ledger:
         late = 0
         with ExitStack() as others_wait:
             for _ in range(ATTEMPTS_MAX):
-                for case in open_cases:
-                    self._decide(case)
+                if not self._decide_all(open_cases):
+                    open_cases = self._unknown(cases)
+                    continue
                 try:
                     return self._save(cases)
                 except Conflict:
@@ -115,6 +116,23 @@ class Ledger:
         raise Unavailable(f"nothing could be saved in {ATTEMPTS_MAX} attempts")
 
     # Deciding.
+
+    def _decide_all(self, cases: Iterable[Case]) -> bool:
+        """False where it failed on accounts that somebody else has changed meanwhile.
+
+        What is at hand may be older than what is loaded beside it: a payment's grant, for example,
+        may not be on the account yet. Where nothing was changed, the fault is raised.
+        """
+        try:
+            for case in cases:
+                self._decide(case)
+        except Unavailable:
+            raise
+        except Exception:
+            if not self._store.changed(self._books.versions):
+                raise
+            return False
+        return True
 
     def _decide(self, case: Case) -> None:
         item = case.item

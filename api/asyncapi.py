@@ -19,11 +19,11 @@ _CHANNEL: Final = "events"
 _DESCRIPTION: Final = """
 Every event of the ledger's log, as a CloudEvent 1.0 in structured mode.
 
-* **At least once**: an event may come again, with the same `id` and `position`. Whoever keeps the
-  position that it has handled can pass over all up to it.
+* **At least once**: an event may come again, with the same `id` and `position`. Keep, with what is
+  made of the events of a key, the highest position that is in it, and pass over what is not higher.
 * **In order for each key**: the key is the stream of the event (`partitionkey`), which is an
   account (a customer's holding of one asset), a payment, a subscription, a price… The first
-  appearances of its events have the order of their positions.
+  appearances of its events have the order of their positions. Between keys there is no order.
 * **From the beginning**: `GET /v1/events` has all of history, with the same `data`.
 * **New fields** may be added to a type at any time, and new words where examples are listed; what
   would break a reader is a new version (`….v2`). Types that a reader does not know can be passed

@@ -132,8 +132,8 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str | None = Field(
         default=None,
-        description="Apache Kafka, `host:port`, comma-separated: webhooks go through it; "
-        "without it, through the database",
+        description="Apache Kafka, `host:port`, comma-separated: webhooks go through it, and "
+        "events are published; without it, webhooks go through the database",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="How to speak to Kafka"

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 import pytest
 from jsonschema_rs import Draft202012Validator
-from kafka import KafkaConsumer, TopicPartition
 
 from api_server import running_api
 from creditledger.api.asyncapi import document
@@ -32,24 +31,15 @@ from creditledger.projections.feed import public_event
 from kafka_broker import kafka_settings, running_broker
 from log_story import deducted
 from long_story import LongStory
-
-PATIENCE_SECONDS = 60.0
+from published_events import (
+    PATIENCE_SECONDS,
+    Message,
+    eventually,
+    in_order_and_complete,
+    published,
+)
 
 _LONGER_THAN_A_TRY_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class Message:
-    """A record as a consumer gets it."""
-
-    partition: int
-    key: str
-    headers: list[tuple[str, bytes]]
-    event: dict[str, Any]
-
-    @property
-    def position(self) -> int:
-        return int(self.event["position"])
 
 
 @dataclass(frozen=True)
@@ -82,32 +72,8 @@ class Stage:
 
     def messages(self) -> list[Message]:
         """All that stands on the topic now, each partition in order."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.settings.kafka_bootstrap_servers, enable_auto_commit=False
-        )
-        try:
-            numbers = consumer.partitions_for_topic(self.topic) or set()
-            places = [TopicPartition(self.topic, number) for number in sorted(numbers)]
-            consumer.assign(places)
-            consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
-            found: list[Message] = []
-            while any(consumer.position(place) < ends[place] for place in places):
-                for records in consumer.poll(timeout_ms=500).values():
-                    found += [
-                        Message(r.partition, r.key.decode(), r.headers, orjson.loads(r.value))
-                        for r in records
-                    ]
-            return found
-        finally:
-            consumer.close()
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.02)
+        assert self.settings.kafka_bootstrap_servers is not None
+        return published(self.settings.kafka_bootstrap_servers, self.topic)
 
 
 @contextmanager
@@ -138,22 +104,6 @@ def publishing(*publishers: Publisher) -> Iterator[None]:
         for thread in threads:
             thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
-
-
-def first_appearances(messages: Sequence[Message]) -> list[Message]:
-    seen: set[int] = set()
-    return [m for m in messages if not (m.position in seen or seen.add(m.position))]  # type: ignore[func-returns-value]
-
-
-def in_order_and_complete(messages: Sequence[Message], head: int) -> None:
-    """Each event is there, and no event of a key before an earlier one of it."""
-    assert {message.position for message in messages} == set(range(1, head + 1))
-    last: dict[str, int] = {}
-    for message in first_appearances(messages):
-        assert message.position > last.get(message.key, 0), message.event["id"]
-        last[message.key] = message.position
-    homes = {(message.key, message.partition) for message in messages}
-    assert len(homes) == len({key for key, _ in homes}), "a key stands on two partitions"
 
 
 def test_all_events_arrive_as_the_document_and_the_feed_say(stage: Stage) -> None:

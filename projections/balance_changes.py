@@ -52,7 +52,9 @@ _CHANGE_LOTS = """
     SET remaining = lots.remaining + change.remaining, held = lots.held + change.held,
         revoked = lots.revoked + change.revoked,
         written_off = lots.written_off + change.written_off, debt = lots.debt + change.debt
-    FROM json_populate_recordset(null::lots, %s::json) AS change
+    FROM json_to_recordset(%s::json) AS change (
+        account_id uuid, number bigint,
+        remaining bigint, held bigint, revoked bigint, written_off bigint, debt bigint)
     WHERE lots.account_id = change.account_id AND lots.number = change.number
 """
 

@@ -30,7 +30,8 @@ DEFAULT_ASSET: Final = "credits"
 _UPSERT_ACCOUNTS: Final = """
     INSERT INTO accounts (account_id, customer_id, asset, version, recorded_at)
     SELECT account_id, customer_id, asset, version, recorded_at
-    FROM json_populate_recordset(null::accounts, %s::json)
+    FROM json_to_recordset(%s::json) AS row (
+        account_id uuid, customer_id text, asset text, version bigint, recorded_at timestamptz)
     ON CONFLICT (account_id) DO UPDATE
     SET version = excluded.version, recorded_at = excluded.recorded_at
 """

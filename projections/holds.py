@@ -48,7 +48,9 @@ _CHANGE: Final = """
         closed_at = CASE
             WHEN change.status <> 'open' OR holds.pinned + change.pinned = 0
             THEN change.closed_at END
-    FROM json_populate_recordset(null::holds, %s::json) AS change
+    FROM json_to_recordset(%s::json) AS change (
+        account_id uuid, number bigint, pinned bigint, captured bigint, released bigint,
+        status text, closed_at timestamptz)
     WHERE holds.account_id = change.account_id AND holds.number = change.number
 """
 

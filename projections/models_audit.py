@@ -21,7 +21,7 @@ from creditledger.domain.account import CreditAccount
 from creditledger.projections.balances import READ_ACCOUNTS, account_of
 from creditledger.projections.findings import Findings, Witness
 from creditledger.projections.projection import Projection, Recorded
-from creditledger.projections.runner import BATCH, PASSING, Connect, Log
+from creditledger.projections.runner import BATCH, PASSING, Connect, Log, prepare
 
 _FETCHED_AT_ONCE: Final = 2_000
 
@@ -99,7 +99,7 @@ def _built_again(
     marks: Mapping[Projection, int], connection: Connection[Any], log: Log, findings: Findings
 ) -> list[Projection]:
     """Those read models that could be built in temporary tables, up to their positions."""
-    connection.execute("SET plan_cache_mode = force_custom_plan")
+    prepare(connection)
     for projection in marks:
         for table in projection.tables:
             name = sql.Identifier(table)

@@ -19,7 +19,7 @@ from psycopg.errors import LockNotAvailable
 
 from creditledger.projections import checkpoints
 from creditledger.projections.projection import Projection
-from creditledger.projections.runner import Connect, Log, PoisonedEvent, advance
+from creditledger.projections.runner import Connect, Log, PoisonedEvent, advance, prepare
 from creditledger.projections.shared_log import Reader, SharedLog
 
 #: More than a projection that runs takes at a time: what changes often is written more rarely.
@@ -130,9 +130,8 @@ def _rebuild_one(
 
     try:
         with connect() as connection, _side_schema(connection, projection) as (home, side):
-            # The rows need not outlive a crash before the swap, whose commit waits for the disk.
-            connection.execute("SET synchronous_commit = off")
-            connection.execute("SET plan_cache_mode = force_custom_plan")
+            # Its commits need not wait for the disk either, before the last one.
+            prepare(connection)
             building = _Building(connection, projection, log, home, side)
             building.catch_up(progress)
             log.leave()

@@ -18,7 +18,7 @@ from threading import Event as Signal
 from threading import Thread
 from typing import Any, Final, Protocol
 
-from psycopg import Connection, Cursor, InterfaceError, OperationalError
+from psycopg import Connection, Cursor, InterfaceError, OperationalError, sql
 
 from creditledger.domain import ids
 from creditledger.domain.store import Unavailable
@@ -93,6 +93,18 @@ class Moved(Exception):
 
 #: Moves a checkpoint from one position to another in the open transaction, if it stands there.
 Claim = Callable[[Cursor[Any], int, int], bool]
+
+
+def prepare(connection: Connection[Any]) -> None:
+    """Set a session up for handlers.
+
+    They find rows by key alone, so plans are good that begin with an index, whatever is known of
+    the tables' sizes. What a crash loses of a read model comes again from the log, so no commit
+    waits for the disk.
+    """
+    connection.execute("SET synchronous_commit = off")
+    for way in ("seqscan", "hashjoin", "mergejoin"):
+        connection.execute(sql.SQL("SET {} = off").format(sql.Identifier(f"enable_{way}")))
 
 
 def advance(
@@ -184,10 +196,7 @@ class Runner:
                 self._retry_seconds = min(2 * self._retry_seconds, _RETRY_SECONDS_MAX)
 
     def _serve(self, connection: Connection[Any], signal: Signal) -> None:
-        # What a crash loses of a read model comes again from the log, so no commit waits for the
-        # disk; and plans from when a table was small would not do when it is large.
-        connection.execute("SET synchronous_commit = off")
-        connection.execute("SET plan_cache_mode = force_custom_plan")
+        prepare(connection)
         connection.execute("LISTEN ledger_events")
         led: list[Projection] = []
         while not signal.is_set():

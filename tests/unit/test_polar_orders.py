@@ -280,6 +280,11 @@ class TestUsage:
         [usage] = lines(item(POLAR_NEST, 900, "Nest"), billing_reason="subscription_meter_cycle")
         assert (usage.learned, usage.period, usage.quantity) == (None, None, 1)
 
+    def test_a_time_that_ends_with_the_order_is_past(self) -> None:
+        made = subject(event(RENEWAL))["created_at"]
+        [usage] = lines(item(POLAR_NEST, 900, "Nest", start_timestamp=START, end_timestamp=made))
+        assert usage.learned is None
+
     def test_a_time_that_ends_later_is_not_past(self) -> None:
         [line] = lines(item(POLAR_NEST, 2100, "Nest", start_timestamp=START, end_timestamp=END))
         assert line.learned == NEST
@@ -322,10 +327,19 @@ class TestPeriods:
         current = subscription(interval, count, end=length.get(interval, "2026-09-20" + clock))
         assert period_of_order(current, time(created_at)) == period(start + clock, end + clock)
 
-    def test_a_month_that_is_shorter_ends_earlier(self) -> None:
-        current = subscription("month", start="2026-03-31T10:00:00Z", end="2026-04-30T10:00:00Z")
-        found = period_of_order(current, time("2026-02-28T10:00:05Z"))
-        assert found == period("2026-02-28T10:00:00Z", "2026-03-31T10:00:00Z")
+    @pytest.mark.parametrize(
+        ("start", "end", "before"),
+        [
+            ("2026-03-31T10:00:00Z", "2026-04-30T10:00:00Z", "2026-02-28T10:00:00Z"),
+            ("2026-05-31T10:00:00Z", "2026-06-30T10:00:00Z", "2026-04-30T10:00:00Z"),
+            ("2026-01-15T10:00:00Z", "2026-02-15T10:00:00Z", "2025-12-15T10:00:00Z"),
+        ],
+    )
+    def test_a_month_before_is_as_long_as_the_calendar_says(
+        self, start: str, end: str, before: str
+    ) -> None:
+        found = period_of_order(subscription("month", start=start, end=end), time(before))
+        assert found == period(before, start)
 
     @pytest.mark.parametrize(
         ("interval", "created_at"),

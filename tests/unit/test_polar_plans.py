@@ -76,6 +76,11 @@ class TestSubscriptions:
         found = state(status=status)
         assert (found.status, found.ended) == (status, ended)
 
+    def test_what_has_ended_says_when(self) -> None:
+        found = state(status="gone", ended_at="2026-10-02T00:00:00Z")
+        assert found.ended
+        assert found.ended_at == datetime.fromisoformat("2026-10-02T00:00:00Z")
+
     def test_one_that_will_end_has_not_ended(self) -> None:
         found = the_command(event("polar.subscription.canceled.at_period_end")).state
         assert (found.status, found.cancel_at_period_end, found.ended) == ("active", True, False)
@@ -182,6 +187,12 @@ class TestProducts:
 def test_a_product_need_not_say_what_it_is_worth(metadata: Any) -> None:
     _, *prices = told(altered(PRODUCT, metadata=metadata)).commands
     assert [price.learned for price in prices if isinstance(price, ReportPrice)] == [None, None]
+
+
+def test_a_version_that_is_no_text_and_no_number_is_left_out() -> None:
+    product, *_ = told(altered(PRODUCT, metadata={"version": True})).commands
+    assert isinstance(product, ReportProduct)
+    assert product.version is None
 
 
 @pytest.mark.parametrize("version", ["2028-01", "2026-10", None])

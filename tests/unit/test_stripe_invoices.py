@@ -142,6 +142,11 @@ class TestLines:
         assert free.proration
         assert not free.credited
 
+    def test_the_sign_of_an_amount_goes_before_its_description(self) -> None:
+        described = "Unused time on Nest after 24 Sep 2026"
+        [found] = lines(line(STRIPE_NEST, 650, proration=True, description=described))
+        assert not found.credited
+
     def test_a_change_of_seats_keeps_both_numbers(self) -> None:
         found = lines(
             line(STRIPE_NEST, -1950, quantity=3, proration=True, credited_items=GIVEN_BACK),

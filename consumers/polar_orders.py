@@ -29,13 +29,16 @@ _PURCHASE: Final = "purchase"
 #: The bill for what was used in a part of a period: it pays for no plan.
 _METER_CYCLE: Final = "subscription_meter_cycle"
 
+#: The bill for a change of the plan, made at once.
+_UPDATE: Final = "subscription_update"
+
 _REASONS: Final = frozenset(
     {
         _PURCHASE,
         "subscription_create",
         "subscription_cycle",
         _METER_CYCLE,
-        "subscription_update",
+        _UPDATE,
     }
 )
 _STATUSES: Final = frozenset({"draft", "pending", "paid", "refunded", "partially_refunded", "void"})
@@ -107,7 +110,9 @@ def _lines(of: Reader, reason: str, created_at: datetime) -> Iterator[PurchaseLi
     product = of.object_or_none("product")
     learned = None if product is None else learned_of_product(product)
     name = None if product is None else product.word("name")
-    plan_period = _plan_period(of, reason, created_at)
+    begun = _plan_period(of, created_at, within=False)
+    # A change that was put off to the next order lies in the period before that one's.
+    changed = _plan_period(of, created_at, within=True) if reason == _UPDATE else None
     for item in of.objects("items"):
         line = _line(item)
         if reason == _PURCHASE:
@@ -115,8 +120,13 @@ def _lines(of: Reader, reason: str, created_at: datetime) -> Iterator[PurchaseLi
                 raise item.unknown("proration", "false in a purchase")
             yield replace(line, quantity=quantity(of), learned=learned)
         elif line.proration:
-            named = learned if _names(item, name) else None
-            yield from _changed(item, replace(line, quantity=quantity(of), learned=named))
+            change = replace(
+                line,
+                quantity=quantity(of),
+                learned=learned if _names(item, name) else None,
+                period=line.period or changed,
+            )
+            yield from _changed(item, change)
         elif reason == _METER_CYCLE or _in_arrears(item, created_at):
             yield line
         else:
@@ -124,7 +134,7 @@ def _lines(of: Reader, reason: str, created_at: datetime) -> Iterator[PurchaseLi
                 line,
                 quantity=quantity(of),
                 learned=learned if _names(item, name) else None,
-                period=line.period or plan_period,
+                period=line.period or begun,
             )
 
 
@@ -170,9 +180,9 @@ def _in_arrears(item: Reader, created_at: datetime) -> bool:
     return end is not None and end <= created_at
 
 
-def _plan_period(of: Reader, reason: str, created_at: datetime) -> Period | None:
-    """The period that a plan's item pays for, which it does not say itself."""
+def _plan_period(of: Reader, created_at: datetime, *, within: bool) -> Period | None:
+    """The period that a plan's item pays for, where it does not say so itself."""
     subscription = of.object_or_none("subscription")
-    if reason in (_PURCHASE, _METER_CYCLE) or subscription is None:
-        return None
-    return period_of_order(subscription, created_at)
+    return (
+        None if subscription is None else period_of_order(subscription, created_at, within=within)
+    )

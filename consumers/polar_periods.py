@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import datetime, timedelta
+from typing import Final
 
 from creditledger.consumers.reading import Reader, period
 from creditledger.domain.provider_commands import Period
 
 #: More renewals than a subscription by the day has in ten years.
-_STEPS_MAX = 4_000
+_STEPS_MAX: Final = 4_000
 
 
-def period_of_order(subscription: Reader, created_at: datetime) -> Period | None:
-    """The period that began when an order was made; None where that cannot be told.
+def period_of_order(
+    subscription: Reader, created_at: datetime, *, within: bool = False
+) -> Period | None:
+    """The period that began with an order, or `within` which it was made; None where untold.
 
     An order carries its subscription as it stands when the news is sent. Once it has been renewed,
     the period is as many intervals back as the order is old. A period that began on the last days
@@ -23,30 +26,29 @@ def period_of_order(subscription: Reader, created_at: datetime) -> Period | None
         subscription.time_or_none("current_period_start"),
         subscription.time_or_none("current_period_end"),
     )
-    if current is None or _began(current, created_at):
+    if current is None or _fits(current, created_at, within=within):
         return current
-    return _renewed_since(subscription, current.start, created_at)
-
-
-def _renewed_since(
-    subscription: Reader, current_start: datetime, created_at: datetime
-) -> Period | None:
     interval = subscription.word("recurring_interval")
     count = subscription.number_or_none("recurring_interval_count", minimum=1) or 1
-    end = current_start
+    end = current.start
     for steps in range(1, _STEPS_MAX + 1):
-        start = _back(current_start, interval, steps * count)
+        start = _back(current.start, interval, steps * count)
         if start is None or start >= end:
             return None
-        if _began(found := Period(start, end), created_at):
+        if _fits(found := Period(start, end), created_at, within=within):
             return found
         end = start
     return None
 
 
-def _began(of: Period, at: datetime) -> bool:
-    """Whether a period had begun; an order may be made a moment before the one it pays for."""
-    return at >= of.start - (of.end - of.start) / 2
+def _fits(of: Period, created_at: datetime, *, within: bool) -> bool:
+    """Whether an order is not too old for a period.
+
+    Of the periods that may begin with it, the one whose beginning is nearest is taken: an order
+    may be made a moment before its period, and months have not all one length.
+    """
+    slack = timedelta() if within else (of.end - of.start) / 2
+    return created_at >= of.start - slack
 
 
 def _back(moment: datetime, interval: str | None, count: int) -> datetime | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -243,6 +243,23 @@ class TestProration:
         assert free.credited
         assert not nest.credited
 
+    def test_a_change_that_names_no_time_lies_in_the_period_in_which_it_was_made(self) -> None:
+        timeless = change(
+            POLAR_NEST, 900, "Nest — From Oct 1", start_timestamp=None, end_timestamp=None
+        )
+        made = {"billing_reason": "subscription_update", "created_at": "2026-10-18T00:00:00Z"}
+        [at_once] = lines(timeless, **made)
+        assert at_once.period == period(START, END)
+        renewed = subject(event(RENEWAL))["subscription"] | {
+            "current_period_start": END,
+            "current_period_end": "2026-11-20T10:13:40.300145Z",
+        }
+        [told_late] = lines(timeless, **made, subscription=renewed)
+        assert told_late.period is not None
+        assert told_late.period.end == time(END)
+        [put_off] = lines(timeless)
+        assert put_off.period is None
+
     def test_a_change_of_seats_gives_the_old_number_back_and_pays_for_the_new(self) -> None:
         label = "Nest (3 → 5 seats) — From Oct 1, 2026 to Oct 20, 2026"
         before, after = lines(change(POLAR_NEST, 2600, label), seats=5)
@@ -352,6 +369,28 @@ class TestPeriods:
     )
     def test_where_it_cannot_be_told_there_is_none(self, interval: Any, created_at: str) -> None:
         assert period_of_order(subscription(interval), time(created_at)) is None
+
+    @pytest.mark.parametrize(
+        ("created_at", "of_this_one"),
+        [
+            ("2026-09-19T10:13:40.300144Z", False),
+            ("2026-09-19T10:13:40.300145Z", True),
+            ("2026-10-18T00:00:00Z", True),
+        ],
+    )
+    def test_a_change_lies_in_the_period_within_which_it_was_made(
+        self, created_at: str, of_this_one: bool
+    ) -> None:
+        found = period_of_order(subscription("month"), time(created_at), within=True)
+        assert (found == period(START, END)) is of_this_one
+
+    def test_of_two_periods_the_one_that_begins_nearer_to_the_order_is_taken(self) -> None:
+        middle = time(START) - (time(END) - time(START)) / 2
+        assert period_of_order(subscription("month"), middle) == period(START, END)
+        earlier = middle - timedelta(microseconds=1)
+        found = period_of_order(subscription("month"), earlier)
+        assert found is not None
+        assert found.end == time(START)
 
     def test_a_late_snapshot_of_an_order_says_what_the_first_one_said(self) -> None:
         renewed = subject(event(RENEWAL))["subscription"] | {

@@ -117,6 +117,8 @@ class CommitQueue:
         self._seconds_per_command = 0.0
         self._closing = False
         self._changed = threading.Condition(threading.Lock())
+        #: Event loops that will wake the writer at the end of their turn.
+        self._waking: set[asyncio.AbstractEventLoop] = set()
 
     @property
     def queued_commands(self) -> int:
@@ -132,6 +134,7 @@ class CommitQueue:
         """
         reply: Future[Outcome] = Future()
         self._enqueue(_Waiting(item, _commands(item), self._clock(), None, reply))
+        self._wake()
         return reply
 
     async def submit_async(self, item: Wish | Batch) -> Outcome:
@@ -139,6 +142,11 @@ class CommitQueue:
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Outcome] = loop.create_future()
         self._enqueue(_Waiting(item, _commands(item), self._clock(), loop, reply))
+        # Once a turn: whoever is ready to send now goes with this commit, and the writer does not
+        # ask for the interpreter between any two of them.
+        if loop not in self._waking:
+            self._waking.add(loop)
+            loop.call_soon(self._wake_from, loop)
         return await reply
 
     # Queueing.
@@ -151,7 +159,14 @@ class CommitQueue:
                 raise Overloaded(self._retry_after_seconds())
             self._queue.append(waiting)
             self._queued_commands = queued
+
+    def _wake(self) -> None:
+        with self._changed:
             self._changed.notify()
+
+    def _wake_from(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._waking.discard(loop)
+        self._wake()
 
     def _retry_after_seconds(self) -> int:
         seconds = ceil(self._queued_commands * self._seconds_per_command)

@@ -62,7 +62,22 @@ def occupied(writer: GroupCommit, watched: Watched) -> Future[Outcome]:
     return reply
 
 
+async def some_turns() -> None:
+    """Let the loop send what its callers have queued: the writer is woken as a turn ends."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 # Together, in order.
+
+
+@pytest.mark.anyio
+async def test_what_one_turn_of_a_loop_brings_is_saved_together(watched: Watched) -> None:
+    with GroupCommit(watched) as writer:
+        for turn in ("a", "b"):
+            names = [f"{turn}{number}" for number in range(50)]
+            await asyncio.gather(*(writer.submit_async(wish(name)) for name in names))
+            assert watched.batches[-1] == names
 
 
 def test_what_arrives_meanwhile_is_saved_together_in_order(
@@ -188,7 +203,7 @@ def test_an_event_loop_that_is_gone_does_not_stop_the_others(
 ) -> None:
     async def leave() -> None:
         task = asyncio.ensure_future(writer.submit_async(wish("gone")))
-        await asyncio.sleep(0)
+        await some_turns()
         await_that(lambda: ["gone"] in watched.batches)
         task.cancel()
 
@@ -221,7 +236,7 @@ async def test_a_caller_that_goes_away_breaks_nothing(
     with GroupCommit(watched) as writer:
         with log_locked(database_url):
             in_hand = asyncio.ensure_future(writer.submit_async(wish("in hand")))
-            await asyncio.sleep(0)
+            await some_turns()
             await_that(lambda: bool(watched.batches))
             queued = asyncio.ensure_future(writer.submit_async(wish("queued")))
             kept = asyncio.ensure_future(writer.submit_async(wish("kept")))

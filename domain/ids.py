@@ -110,6 +110,7 @@ def delivery_uuid(provider: str, provider_delivery_id: str) -> UUID:
     return _named(f"delivery/{provider}/{provider_delivery_id}")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def stream_key(stream: UUID) -> str:
     """The stream's UUID as 26 characters of base 32."""
     bits = stream.int << _ZEROS

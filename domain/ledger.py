@@ -353,10 +353,10 @@ class Ledger:
             return told
         if number is None:
             return self._recent.get(told.id, told).as_replay()
-        final = replace(told, position=base + number)
+        told.settle(base + number)
         if self._first.get(told.id) is told:
-            self._recent[told.id] = final
-        return final
+            self._recent[told.id] = told
+        return told
 
     def _results(self, own: Receipt) -> list[Told]:
         """What the commands of a batch were told, from their own receipts."""

@@ -90,6 +90,10 @@ class Receipt:
         """The `rcp_` id."""
         return ids.stream_id(ids.RECEIPT, self.id)
 
+    def settle(self, position: int) -> None:
+        """Say where in the log it stands: once, before anybody has seen it."""
+        object.__setattr__(self, "position", position)
+
     def as_replay(self) -> Receipt:
         """The same receipt, told for a second time."""
         return replace(self, replayed=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from psycopg import AsyncConnection
 
 from creditledger.domain import ids
 from creditledger.domain.amounts import Credits
@@ -21,11 +18,9 @@ from creditledger.domain.provider_commands import (
     PurchaseLine,
     SetPrice,
 )
-from creditledger.infra.database import connect
-from creditledger.projections.links import Links, links
-from creditledger.projections.payments import Payments, payment, payments
-from creditledger.projections.prices import Prices, prices
-from creditledger.projections.projection import Projection
+from creditledger.projections.links import links
+from creditledger.projections.payments import payment, payments
+from creditledger.projections.prices import prices
 from purchase_story import (
     CUSTOMER,
     PACK,
@@ -40,49 +35,9 @@ from purchase_story import (
     refund,
     refunded_in_all,
 )
-
-T = TypeVar("T")
+from story_reader import Reader
 
 TOKENS = SetPrice(provider="stripe", price_id="price_tok", credits=Credits(7), asset="tokens")
-
-
-class Reader:
-    """Read models of a story, and questions to them."""
-
-    def __init__(self, url: str, batch: int) -> None:
-        self._url = url
-        self._batch = batch
-
-    def show(self, story: Story) -> None:
-        """Have the read models handle all events of a story."""
-        projections: list[Projection] = [Payments(), Prices(), Links()]
-        recorded = list(enumerate(story.store.log, start=1))
-        with connect(self._url, "tests") as connection:
-            for start in range(0, len(recorded), self._batch):
-                for projection in projections:
-                    events = projection.concerning(recorded[start : start + self._batch])
-                    if events:
-                        with connection.transaction(), connection.cursor() as cursor:
-                            projection.handle(cursor, events)
-
-    def ask(self, question: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-        """The answer of a query."""
-
-        async def asked() -> T:
-            async with await AsyncConnection.connect(self._url) as connection:
-                return await question(connection)
-
-        return asyncio.run(asked())
-
-    def payments(self, **filters: Any) -> list[dict[str, Any]]:
-        """All payments that fit."""
-        page = self.ask(lambda c: payments(c, limit=50, **filters))
-        return list(page["payments"])
-
-    def the_payment(self) -> dict[str, Any]:
-        """The only payment."""
-        [found] = self.payments()
-        return found
 
 
 @pytest.fixture(params=[1, 3, 1000])

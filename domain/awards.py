@@ -33,8 +33,11 @@ class Worth:
 
     @property
     def credits(self) -> Credits:
-        """What all its units are worth together."""
-        if self.terms is None:
+        """What all its units are worth together; of a change of plan, begun or given back.
+
+        A line that gives money back without a change of plan is worth none.
+        """
+        if self.terms is None or (self.line.credited and not self.line.proration):
             return NO_CREDITS
         return Credits(self.terms.credits * self.line.quantity)
 

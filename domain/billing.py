@@ -172,7 +172,7 @@ class _Lines:
             else:
                 changed += line.credits
                 _keep_larger(begun, {line.price_id: line.credits})
-        returned = frozenset(line.price_id for line in lines if line.credited)
+        returned = frozenset(line.price_id for line in lines if line.proration and line.credited)
         return _Lines(whole, begun, returned, changed)
 
     @property

@@ -56,9 +56,6 @@ class _Accounts:
 def record_purchase(command: RecordPurchase, books: Books) -> dict[str, Any]:
     """Grant what was bought, or say what that waits for: `reason` and `waits_for`."""
     payment = find_payment(command, books)
-    if payment.pays is not None:
-        # Its money pays for something else, which is granted by its own news.
-        return describe(payment)
     if payment.granted:
         ensure_same_currency(payment, command.paid.currency)
         redate(payment, command.paid_at, books)

@@ -99,7 +99,8 @@ def report_dispute(command: ReportDispute, books: Books) -> dict[str, Any]:
 def tie_payment(command: TiePayment, books: Books) -> dict[str, Any]:
     """Say which payment the news about a PaymentIntent or charge is about; the first word stands.
 
-    It is left alone where it was paid for something by itself.
+    What is bought by a PaymentIntent alone has an invoice, too, where the merchant wants one: such
+    a payment is known by itself, and a tie says nothing of it.
     """
     tied = find_payment(command, books)
     if tied.pays is None and tied.paid is None and command.pays != command.provider_id:
@@ -132,7 +133,7 @@ def granted_payment(command: PaymentCommand, books: Books) -> tuple[Payment, str
     Raises Parked as long as nothing is granted for it.
     """
     payment, source = find_payment(command, books), None
-    if payment.pays is not None:
+    if payment.pays is not None and payment.paid is None:
         payment, source = payment_of(command.provider, payment.pays, books), command.provider_id
     if not payment.granted:
         raise Parked(

@@ -98,7 +98,7 @@ class PaymentAudit:
                 removed,
             )
             self.moves.append(move)
-        if payment.pays is not None:
+        if payment.pays is not None and payment.paid is None:
             # What is tied to another payment is none of its own: nothing else is said of it.
             witness.expect("events of what is tied to a payment", 1, payment.version)
         self._check_grants(witness)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -18,6 +19,7 @@ from creditledger.domain.provider_commands import PurchaseLine, RecordPurchase, 
 from plan_story import (
     BEGIN,
     END,
+    MONTH,
     NEXT_MONTH,
     PLANS,
     PlanStory,
@@ -100,6 +102,11 @@ class TestOneBill:
         assert not isinstance(outcome, Parked)
         assert outcome.answer["reason"] == "unknown_value"  # type: ignore[union-attr]
         assert story.events(e.Granted) == []
+
+    def test_a_line_that_gives_money_back_grants_nothing(self) -> None:
+        back = PurchaseLine(price_id="starter", credited=True, amount=-100)
+        story = PlanStory(bill("in_1", 0, whole("pro"), back, replace(back, period=MONTH)))
+        assert story.granted() == {"in_1": 5000}
 
     def test_one_unknown_price_parks_the_whole_bill(self) -> None:
         story = PlanStory(bill("in_1", 0, whole("starter"), whole("mystery")))
@@ -231,6 +238,13 @@ class TestTies:
         before = len(story.store.log)
         story.hear([tied("pi_1", "in_1"), tied("pi_1", "in_9"), tied("in_1", "in_1")])
         assert len(story.store.log) == before
+
+    def test_what_was_bought_by_itself_is_granted_although_it_has_an_invoice(self) -> None:
+        pack = bill("pi_1", 0, PurchaseLine(price_id="starter"), subscription_id=None)
+        for news in ([tied("pi_1", "in_0"), pack], [pack, tied("pi_1", "in_0")]):
+            story = PlanStory(*news, refunded("pi_1", 500))
+            assert story.parked == []
+            assert story.available() == 500
 
 
 class TestDisputes:

@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	&& command -v "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check demo bench lock clean
+.PHONY: help install install-dev run test check simulate demo bench lock clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,12 @@ check: install-dev ## Lint, types, import contracts and the fast tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m "not slow" tests/unit tests/architecture
+
+SEEDS ?= 1000
+
+simulate: install-dev ## Play seeded faults: SEEDS=1000 of them, or SEED=… once more
+	@PYTHONPATH=tests/unit exec $(BIN)/python tests/simulation/many_seeds.py \
+		--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED))
 
 demo: install-dev ## Play the main job against the running service
 	@secrets="$$($(BIN)/creditledger sandbox)" && set -a && eval "$$secrets" && set +a \

@@ -24,16 +24,14 @@ from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Snapshot, Stream, Unavailable
-from creditledger.infra.arrays import bigint_array, uuid_array
+from creditledger.infra.arrays import uuid_array
 from creditledger.infra.database import Pool
+from creditledger.infra.frozen_log import FrozenLog, import_snapshot
 from creditledger.infra.mapper import LedgerMapper
 
 #: Events that one page looks at to find those of the wanted topics, so that a rare topic costs
 #: many short pages and never a long one.
 LOOKED_AT_MAX: Final = 5_000
-
-#: Events that the server sends at a time while the whole log is read.
-_FETCHED_AT_ONCE: Final = 2_000
 
 _HEAD: Final = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
 
@@ -106,39 +104,6 @@ _BEFORE: Final = """
         AND originator_version > coalesce((SELECT originator_version FROM base), 0)
         AND originator_version <= %(version)s
       ORDER BY originator_version)
-"""
-
-# Where the positions are not one after the other, from 1 on.
-_GAPS: Final = """
-    SELECT previous, position FROM (
-        SELECT notification_id AS position,
-            lag(notification_id, 1, 0::bigint) OVER (ORDER BY notification_id) AS previous
-        FROM ledger_events
-    ) AS pairs
-    WHERE position <> previous + 1
-    ORDER BY position LIMIT 100
-"""
-
-# Everything, stream by stream.
-_BY_STREAM: Final = """
-    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
-      FROM ledger_events
-     ORDER BY originator_id, originator_version
-"""
-
-# A few streams, whole.
-_STREAMS: Final = """
-    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
-      FROM ledger_events
-     WHERE originator_id = ANY (%(streams)s::uuid[])
-     ORDER BY originator_id, originator_version
-"""
-
-# Single events by where they stand.
-_SINGLE: Final = """
-    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
-      FROM unnest(%(streams)s::uuid[], %(versions)s::bigint[]) AS asked (stream, version)
-      JOIN ledger_events ON originator_id = stream AND originator_version = version
 """
 
 
@@ -256,79 +221,23 @@ class EventLog:
         return stored_stream(values["stream"], rows, self._mapper)
 
     @contextmanager
-    def frozen(self, tables: Iterable[str] = ()) -> Iterator[FrozenLog]:
+    def frozen(
+        self, tables: Iterable[str] = (), *, snapshot: str | None = None
+    ) -> Iterator[FrozenLog]:
         """The log as it is now, whatever is written meanwhile, with the tables beside it.
 
         `tables` keep their places until the end: a rebuild that is done waits with its swap.
+        With `snapshot`, it is the log as another one sees it that is still open.
         """
         with reaching(self._pool) as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            if snapshot is not None:
+                import_snapshot(connection, snapshot)
             for table in tables:
                 # Before the first query, which decides what this transaction will see.
                 lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
                 connection.execute(lock.format(sql.Identifier(table)))
             yield FrozenLog(connection, _head(connection), self._mapper)
-
-
-class StoredEvent(NamedTuple):
-    """An event with the columns beside it; `event` is None where `fault` says why."""
-
-    position: int
-    topic: str
-    stream: UUID
-    version: int
-    recorded_at: datetime
-    event: Event | None
-    fault: str | None
-
-
-class FrozenLog:
-    """The log at one moment. `connection` sees all tables as they were then, and is read-only."""
-
-    def __init__(self, connection: Connection[TupleRow], head: int, mapper: LedgerMapper) -> None:
-        self.connection = connection
-        self.head = head
-        self._mapper = mapper
-
-    def gaps(self) -> list[tuple[int, int]]:
-        """Positions that do not follow the one before: that one and the position, the first few."""
-        return [(row[0], row[1]) for row in self.connection.execute(_GAPS)]
-
-    def by_stream(self) -> Iterator[StoredEvent]:
-        """All events, stream by stream, each in order of its versions."""
-        # The whole will be read, so the plan that ends first is wanted, not the one that begins so.
-        self.connection.execute("SET LOCAL cursor_tuple_fraction = 1")
-        with self.connection.cursor("ledger_by_stream", binary=True) as cursor:
-            cursor.itersize = _FETCHED_AT_ONCE
-            cursor.execute(_BY_STREAM)
-            for row in cursor:
-                yield self._stored(row)
-
-    def of_streams(self, streams: Collection[UUID]) -> list[StoredEvent]:
-        """All events of these streams, stream by stream."""
-        return self._events(_STREAMS, {"streams": uuid_array(streams)})
-
-    def at(self, refs: Collection[EventRef]) -> list[StoredEvent]:
-        """Single events by where they stand; missing ones are left out."""
-        values = {
-            "streams": uuid_array(ref.stream for ref in refs),
-            "versions": bigint_array(ref.version for ref in refs),
-        }
-        return self._events(_SINGLE, values)
-
-    def _events(self, statement: str, values: dict[str, Any]) -> list[StoredEvent]:
-        with self.connection.cursor(binary=True) as cursor:
-            rows = cursor.execute(statement, values, prepare=False).fetchall()
-        return [self._stored(row) for row in rows]
-
-    def _stored(self, row: TupleRow) -> StoredEvent:
-        position, topic, state, stream, version, recorded_at = row
-        event, fault = None, None
-        try:
-            event = self._mapper.decode(topic, state)
-        except MapperDeserialisationError as error:
-            fault = str(error)
-        return StoredEvent(position, topic, stream, version, recorded_at, event, fault)
 
 
 def decoded(row: TupleRow, mapper: LedgerMapper) -> Logged:

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from threading import Event
-from typing import Final
+from typing import Final, NamedTuple
 
 from creditledger.infra.database import connect, connection_pool
-from creditledger.infra.event_log import EventLog
+from creditledger.infra.event_log import EventLog, trouble_as_unavailable
+from creditledger.infra.frozen_log import import_snapshot
 from creditledger.infra.wiring import Service
 from creditledger.projections.catalogue import PROJECTIONS, projection_named
 from creditledger.projections.checkpoints import start
 from creditledger.projections.rebuild import Progress, rebuild
 from creditledger.projections.runner import start_all
-from creditledger.projections.verify import Report, tables_of, verify
+from creditledger.projections.verify import (
+    Grounds,
+    Part,
+    Proved,
+    Report,
+    marks_of,
+    parts,
+    report,
+    tables_of,
+)
 
 _REBUILD: Final = "creditledger rebuild"
 _VERIFY: Final = "creditledger verify"
 
+
+#: Events below which a process would take longer to start than to prove its part.
+_WORTH_PROCESSES: Final = 50_000
+
+#: Parts of the streams for each process, so that all end at about the same time.
+_PARTS: Final = 2
 
 #: Objects that are made before Python looks for dead cycles among the young ones, and how much
 #: more rarely among the older ones.
@@ -45,16 +64,57 @@ def rebuild_projections(url: str, names: Sequence[str], progress: Progress) -> M
         return rebuild(projections, partial(connect, url, _REBUILD), EventLog(pool), progress)
 
 
-def verify_ledger(url: str, at: datetime) -> Report:
+def verify_ledger(url: str, at: datetime, *, processes: int | None = None) -> Report:
     """Prove a ledger and its read models on one snapshot, with what is due by `at`.
 
-    May run while the service does. Raises Unavailable.
+    May run while the service does. A log that is worth it is proved by several processes, one for
+    each processor where their number is not given. Raises Unavailable.
     """
-    with connection_pool(url, _VERIFY, size=2) as pool:
-        log = EventLog(pool)
-        connecting = partial(connect, url, _VERIFY)
-        with log.frozen(tables_of(PROJECTIONS)) as frozen:
-            return verify(frozen, PROJECTIONS, connect=connecting, log=log, at=at)
+    with (
+        connection_pool(url, _VERIFY, size=2) as pool,
+        EventLog(pool).frozen(tables_of(PROJECTIONS)) as log,
+    ):
+        if processes is None:
+            processes = os.cpu_count() or 1 if log.head >= _WORTH_PROCESSES else 1
+        proved = Proved()
+        marks = marks_of(log, PROJECTIONS, proved.findings)
+        ground = _Ground(url, log.snapshot(), {p.name: mark for p, mark in marks.items()}, at)
+        for part in _proofs(ground, processes):
+            proved.add(part)
+        return report(log, PROJECTIONS, marks, at, proved)
+
+
+def _proofs(ground: _Ground, processes: int) -> Iterator[Proved]:
+    if processes == 1:
+        yield from map(partial(_prove, ground), parts(1))
+        return
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawning) as workers:
+        yield from workers.map(partial(_prove, ground), parts(_PARTS * processes))
+
+
+class _Ground(NamedTuple):
+    """What leads a process to the snapshot that a proof stands on."""
+
+    url: str
+    snapshot: str
+    marks: Mapping[str, int]
+    at: datetime
+
+
+def _prove(ground: _Ground, part: Part) -> Proved:
+    with (
+        connection_pool(ground.url, _VERIFY, size=2) as pool,
+        EventLog(pool).frozen(snapshot=ground.snapshot) as log,
+        trouble_as_unavailable(),
+        connect(ground.url, _VERIFY) as beside,
+        beside.transaction(),
+        _rare_collections(),
+    ):
+        beside.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        import_snapshot(beside, ground.snapshot)
+        marks = {projection_named(name): mark for name, mark in ground.marks.items()}
+        return part.prove(Grounds(log=log, beside=beside, marks=marks, at=ground.at))
 
 
 def start_projection(url: str, name: str) -> bool:

@@ -79,6 +79,7 @@ class Balances(Projection):
 
     name: ClassVar[str] = "balances"
     tables: ClassVar[tuple[str, ...]] = ("accounts", "lots", "open_holds")
+    stream_column: ClassVar[str | None] = "account_id"
     handles: ClassVar[tuple[type[Event], ...]] = ACCOUNT_EVENTS
     ignores: ClassVar[tuple[type[Event], ...]] = BESIDE_ACCOUNTS
 

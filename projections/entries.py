@@ -86,6 +86,7 @@ class Entries(Projection):
     name: ClassVar[str] = "entries"
     tables: ClassVar[tuple[str, ...]] = ("entries", "entry_subjects")
     appended: ClassVar[tuple[str, ...]] = tables
+    stream_column: ClassVar[str | None] = "account_id"
     handles: ClassVar[tuple[type[Event], ...]] = ACCOUNT_EVENTS
     ignores: ClassVar[tuple[type[Event], ...]] = BESIDE_ACCOUNTS
 

@@ -54,3 +54,13 @@ class FrozenLog(Protocol):
 
     def at(self, refs: Collection[EventRef]) -> Iterable[Stored]:
         """Single events by where they stand; missing ones are left out."""
+
+
+class PartedLog(FrozenLog, Protocol):
+    """The same, which can be gone through in parts."""
+
+    def part(self, first: UUID, beyond: UUID | None) -> FrozenLog:
+        """The log of which `by_stream` tells the streams from `first` to before `beyond`."""
+
+    def of_topics(self, topics: Collection[str]) -> Iterator[Stored]:
+        """All events of these topics, in order of their positions."""

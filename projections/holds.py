@@ -82,6 +82,7 @@ class Holds(Projection):
 
     name: ClassVar[str] = "holds"
     tables: ClassVar[tuple[str, ...]] = ("holds",)
+    stream_column: ClassVar[str | None] = "account_id"
     handles: ClassVar[tuple[type[Event], ...]] = _HANDLED
     ignores: ClassVar[tuple[type[Event], ...]] = (
         *(kind for kind in ACCOUNT_EVENTS if kind not in _HANDLED),

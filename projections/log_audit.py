@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
@@ -47,11 +47,27 @@ class Counts:
 
 
 @dataclass(slots=True)
-class _Balance:
-    """Two numbers that must be the same in the end: what names, and what is named."""
+class Totals:
+    """What must be equal over the whole log: how often something is named, and is there."""
 
-    named: int = 0
-    there: int = 0
+    trails_named: int = 0
+    trails_there: int = 0
+    transfers_received: int = 0
+    transfers_sent: int = 0
+    grants_bought: int = 0
+    grants_named: int = 0
+    periods_billed: int = 0
+    periods_paid: int = 0
+
+    def check(self, findings: Findings) -> None:
+        """Report what is not equal."""
+        whole = Witness(findings, "log", "the whole log")
+        whole.expect(
+            "trails that an account's events ask for", self.trails_named, self.trails_there
+        )
+        whole.expect("transfers received", self.transfers_sent, self.transfers_received)
+        whole.expect("grants named by payments", self.grants_bought, self.grants_named)
+        whole.expect("periods that payments pay for", self.periods_billed, self.periods_paid)
 
 
 @dataclass(slots=True)
@@ -67,7 +83,7 @@ class _Questions:
 
 
 class LogAudit:
-    """One walk through a frozen log.
+    """One walk through a frozen log, or through a part of its streams.
 
     `balances_at` is the checkpoint of the balances' read model; accounts as it should have them
     are handed to `compare`, some at a time.
@@ -83,13 +99,16 @@ class LogAudit:
         self._at = at
         self._questions = _Questions()
         self._billing = BillingAudit(log, findings)
-        self._trails = _Balance()
-        self._transfers = _Balance()
-        self._grants_bought = 0
+        self._totals = Totals()
 
     def accounts(self) -> Iterator[CreditAccount]:
         """Walk through everything; yields each account as it was at the balances' checkpoint."""
-        self._check_positions()
+        check_positions(self._log, self._findings)
+        yield from self.walk()
+        self.totals.check(self._findings)
+
+    def walk(self) -> Iterator[CreditAccount]:
+        """The same, but for what only the whole log can tell: see `totals`."""
         for stream, rows in groupby(self._log.by_stream(), key=lambda row: row.stream):
             account = self._walk(stream, rows)
             if account is not None and account.version:
@@ -97,22 +116,16 @@ class LogAudit:
             if len(self._questions) + len(self._billing) >= _BATCH:
                 self._answer()
         self._answer()
-        whole = Witness(self._findings, "log", "the whole log")
-        whole.expect(
-            "trails that an account's events ask for", self._trails.named, self._trails.there
-        )
-        whole.expect("transfers received", self._transfers.there, self._transfers.named)
-        whole.expect("grants named by payments", self._grants_bought, self._billing.grants)
-        whole.expect(
-            "periods that payments pay for",
-            self._billing.periods_billed,
-            self._billing.periods_paid,
-        )
 
-    def _check_positions(self) -> None:
-        for previous, position in self._log.gaps():
-            witness = Witness(self._findings, "log", f"position {position}")
-            witness.report("comes after", previous + 1, position)
+    @property
+    def totals(self) -> Totals:
+        """The totals of the streams that were walked through."""
+        return replace(
+            self._totals,
+            grants_named=self._billing.grants,
+            periods_billed=self._billing.periods_billed,
+            periods_paid=self._billing.periods_paid,
+        )
 
     def _walk(self, stream: UUID, rows: Iterable[Stored]) -> CreditAccount | None:
         """One stream: its columns, and its own audit; the account, where it is one's."""
@@ -128,7 +141,7 @@ class LogAudit:
             sound = self._check_columns(key, row, previous) and sound
             if previous is None:
                 self.counts.trails += row.topic in _TRAIL_TOPICS
-                self._trails.there += row.topic in _TRAIL_TOPICS
+                self._totals.trails_there += row.topic in _TRAIL_TOPICS
             previous = row
             event = row.event
             if not sound or event is None:
@@ -199,10 +212,10 @@ class LogAudit:
         for transfer_id, amount in account.transfers_in.items():
             says = (amount, account.customer_id, account.asset)
             ask.transfers[_ref(ids.DEDUCTION, transfer_id)] = says
-        self._trails.named += len(account.trails)
-        self._transfers.named += len(account.transfers_in)
-        self._transfers.there += account.transfers_out
-        self._grants_bought += account.bought
+        self._totals.trails_named += len(account.trails)
+        self._totals.transfers_received += len(account.transfers_in)
+        self._totals.transfers_sent += account.transfers_out
+        self._totals.grants_bought += account.bought
 
     def _answer(self) -> None:
         ask, self._questions = self._questions, _Questions()
@@ -247,6 +260,13 @@ class LogAudit:
             most[leg.grant_id] += leg.amount
         witness.expect("refunded past what was spent", {}, dict(back - most))
         witness.expect("a transfer's deduction is refunded", None, spent.transfer_to)
+
+
+def check_positions(log: FrozenLog, findings: Findings) -> None:
+    """Report where a position does not follow the one before."""
+    for previous, position in log.gaps():
+        witness = Witness(findings, "log", f"position {position}")
+        witness.report("comes after", previous + 1, position)
 
 
 def _family(event: Event) -> str:

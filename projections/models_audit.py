@@ -1,8 +1,9 @@
 """Compares read models with the log, each at its own checkpoint.
 
-All are built once more from the log, in temporary tables, up to where the live ones stand; then
-both are read side by side in the order of their keys. Balances are held against the domain's own
-fold besides, which shares nothing with their handlers.
+All are built once more from the log, in temporary tables, and compared with the live ones in the
+database. Where a model's rows follow from one stream each, that is done for some streams at a
+time, on the way through the log; the others are built in the log's order. Balances are held
+against the domain's own fold besides, which shares nothing with their handlers.
 """
 
 from __future__ import annotations
@@ -14,70 +15,194 @@ from uuid import UUID
 
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
-from psycopg.types.json import set_json_loads
 
 from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
 from creditledger.projections.balances import READ_ACCOUNTS, account_of
 from creditledger.projections.findings import Findings, Witness
+from creditledger.projections.frozen_log import Stored
 from creditledger.projections.projection import Projection, Recorded
-from creditledger.projections.runner import BATCH, PASSING, Connect, Log, prepare
+from creditledger.projections.runner import PASSING, prepare
 
-_FETCHED_AT_ONCE: Final = 2_000
+#: Events that are built from and compared at a time.
+_BATCH: Final = 20_000
 
 #: Accounts that are held against their rows at a time.
 _ACCOUNTS: Final = 500
 
-# The columns of a table's primary key, in its order, and whether they are text.
+# The columns of a table's primary key, in its order, and whether they are uuids.
 _KEY: Final = """
-    SELECT attname, atttypid = 'text'::regtype
+    SELECT attname, atttypid = 'uuid'::regtype
     FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)
     WHERE indrelid = %s::regclass AND indisprimary
     ORDER BY array_position(indkey::int2[], attnum)
 """
 
+# Rows of a temporary table and of the live one that differ, or have no counterpart.
+_DIFFERENT: Final = """
+    SELECT to_jsonb(want), to_jsonb(have)
+    FROM pg_temp.{table} AS want
+    FULL JOIN (SELECT * FROM {home}.{table} WHERE {within}) AS have ON {same_key}
+    WHERE want IS DISTINCT FROM have
+"""
+
+
+class Streams(NamedTuple):
+    """Streams by their ids: from `first` on, up to and without `beyond`, or all others."""
+
+    first: UUID = UUID(int=0)
+    beyond: UUID | None = None
+
 
 class _Table(NamedTuple):
-    """A table of a read model and the columns of its primary key: whether each is text."""
+    """A table of a read model and the columns of its primary key: whether each is a uuid."""
 
     model: str
     name: str
     key: Mapping[str, bool]
 
-    def key_of(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(row[name] for name in self.key)
-
     def witness(self, row: Mapping[str, Any], findings: Findings) -> Witness:
+        """Tells of one of its rows."""
         shown = " ".join(
-            ids.stream_key(part) if isinstance(part, UUID) else str(part)
-            for part in self.key_of(row)
+            ids.stream_key(UUID(row[name])) if is_uuid else str(row[name])
+            for name, is_uuid in self.key.items()
         )
         whose = (row.get("customer_id"), row.get("asset"))
         return Witness(findings, self.model, f"{self.name} {shown}", *whose)
 
+    def different(self, home: str, within: Streams, column: str | None) -> sql.Composed:
+        """The statement that finds the rows that differ, of these streams."""
+        have = sql.SQL("true")
+        if column is not None:
+            have = sql.SQL("{} >= {}").format(sql.Identifier(column), sql.Literal(within.first))
+            if within.beyond is not None:
+                have += sql.SQL(" AND {} < {}").format(
+                    sql.Identifier(column), sql.Literal(within.beyond)
+                )
+        same = sql.SQL(" AND ").join(
+            sql.SQL("want.{key} = have.{key}").format(key=sql.Identifier(name)) for name in self.key
+        )
+        return sql.SQL(_DIFFERENT).format(
+            table=sql.Identifier(self.name), home=sql.Identifier(home), within=have, same_key=same
+        )
 
-def compare(
-    marks: Mapping[Projection, int],
-    findings: Findings,
-    *,
-    live: Connection[Any],
-    connect: Connect,
-    log: Log,
-) -> dict[Projection, int]:
-    """Hold read models, each at its checkpoint, against what the log says up to there.
 
-    `live` sees the models as they stand at these positions. Returns how many rows each should
-    have; one that cannot be built from the log is left out.
+class ModelsAudit:
+    """Builds read models once more and compares them, a part after the other.
+
+    `connection` is in a transaction that sees the live models as they stand at their `marks`, and
+    may make temporary tables. `rows` counts the rows that each model should have; one that cannot
+    be built from the log is reported, and left out from there on.
     """
-    rows: dict[Projection, int] = {}
-    with connect() as again:
-        for projection in _built_again(marks, again, log, findings):
-            rows[projection] = 0
-            for name in projection.tables:
-                table = _Table(projection.name, name, dict(live.execute(_KEY, (name,)).fetchall()))
-                expected, found = _rows(again, table), _rows(live, table)
-                rows[projection] += _compare_rows(table, expected, found, findings)
-    return rows
+
+    def __init__(
+        self,
+        connection: Connection[Any],
+        marks: Mapping[Projection, int],
+        findings: Findings,
+    ) -> None:
+        self.rows = dict.fromkeys(marks, 0)
+        self._connection = connection
+        self._marks = marks
+        self._findings = findings
+        self._home = _schema(connection)
+        self._tables = {projection: self._make_tables(projection) for projection in marks}
+        prepare(connection)
+        # Both sides of a comparison are read whole.
+        connection.execute("SET enable_hashjoin = on")
+
+    def all(self, events: Iterable[Stored]) -> None:
+        """Build the models from these events, all that they handle, and compare them."""
+        remaining = iter(events)
+        while some := list(islice(remaining, _BATCH)):
+            self._build(some)
+        self._compare(Streams())
+
+    def passing(self, events: Iterable[Stored], streams: Streams) -> Iterator[Stored]:
+        """Let all events of these streams pass, stream by stream; build and compare on the way."""
+        pending: list[Stored] = []
+        first, stream = streams.first, streams.first
+        for event in events:
+            begins, stream = event.stream != stream, event.stream
+            if len(pending) >= (_BATCH if begins else 2 * _BATCH):
+                self._build(pending)
+                pending = []
+                if begins:
+                    self._compare(Streams(first, stream))
+                    first = stream
+            pending.append(event)
+            yield event
+        self._build(pending)
+        self._compare(Streams(first, streams.beyond))
+
+    def _make_tables(self, projection: Projection) -> list[_Table]:
+        tables = []
+        for name in projection.tables:
+            key = dict(self._connection.execute(_KEY, (name,)).fetchall())
+            tables.append(_Table(projection.name, name, key))
+            less = sql.SQL(" EXCLUDING INDEXES" if name in projection.appended else "")
+            self._connection.execute(
+                sql.SQL("CREATE TEMP TABLE {} (LIKE {}.{} INCLUDING ALL{})").format(
+                    sql.Identifier(name), sql.Identifier(self._home), sql.Identifier(name), less
+                )
+            )
+        return tables
+
+    def _build(self, stored: Sequence[Stored]) -> None:
+        faults = [event.fault for event in stored if event.event is None]
+        recorded = [(event.position, event.event) for event in stored if event.event is not None]
+        for projection in list(self.rows):
+            mark = self._marks[projection]
+            try:
+                if faults:
+                    raise LookupError(faults[0])
+                self._handle(projection, [event for event in recorded if event[0] <= mark])
+            except PASSING:
+                raise
+            except Exception as fault:  # noqa: BLE001 - an event that cannot be is what we look for
+                self._give_up(projection, fault)
+
+    def _handle(self, projection: Projection, events: Sequence[Recorded]) -> None:
+        concerned = projection.concerning(events)
+        if concerned:
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                projection.handle(cursor, concerned)
+
+    def _give_up(self, projection: Projection, fault: Exception) -> None:
+        del self.rows[projection]
+        place = f"up to position {self._marks[projection]}"
+        witness = Witness(self._findings, projection.name, place)
+        witness.report("can be built from the log", "rows", f"{type(fault).__name__}: {fault}")
+
+    def _compare(self, streams: Streams) -> None:
+        """Compare what was built, and make room."""
+        for projection in self.rows:
+            for table in self._tables[projection]:
+                name = sql.Identifier("pg_temp", table.name)
+                count = self._connection.execute(sql.SQL("SELECT count(*) FROM {}").format(name))
+                self.rows[projection] += count.fetchall()[0][0]
+                different = table.different(self._home, streams, projection.stream_column)
+                for want, have in self._connection.execute(different):
+                    _report(table.witness(want or have, self._findings), want, have)
+                self._connection.execute(sql.SQL("TRUNCATE {}").format(name))
+
+
+def _schema(connection: Connection[Any]) -> str:
+    row = connection.execute("SELECT current_schema()").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _report(
+    witness: Witness, want: Mapping[str, Any] | None, have: Mapping[str, Any] | None
+) -> None:
+    if want is None:
+        witness.report("row", "none", "a row")
+    elif have is None:
+        witness.report("row", "a row", "none")
+    else:
+        for column in want:
+            witness.expect(column, want[column], have[column])
 
 
 def compare_accounts(
@@ -93,100 +218,6 @@ def compare_accounts(
         found = {row["account_id"]: row for row in rows}
         for account in some:
             _compare_account(account, found.get(account.id), findings)
-
-
-def _built_again(
-    marks: Mapping[Projection, int], connection: Connection[Any], log: Log, findings: Findings
-) -> list[Projection]:
-    """Those read models that could be built in temporary tables, up to their positions."""
-    prepare(connection)
-    for projection in marks:
-        for table in projection.tables:
-            name = sql.Identifier(table)
-            like = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL)").format(name, name)
-            connection.execute(like)
-    sound = list(marks)
-
-    def give_up(projection: Projection, fault: Exception) -> None:
-        sound.remove(projection)
-        witness = Witness(findings, projection.name, f"up to position {marks[projection]}")
-        witness.report("can be built from the log", "rows", f"{type(fault).__name__}: {fault}")
-
-    after = 0
-    while behind := [projection for projection in sound if marks[projection] > after]:
-        try:
-            page = log.read(after, BATCH)
-            if page.position == after:
-                raise LookupError(f"the log ends at position {after}")
-        except PASSING:
-            raise
-        except Exception as fault:  # noqa: BLE001 - a log that cannot be read is what we look for
-            for projection in behind:
-                give_up(projection, fault)
-            break
-        for projection in behind:
-            events = [recorded for recorded in page.events if recorded[0] <= marks[projection]]
-            try:
-                _handle(projection, events, connection)
-            except PASSING:
-                raise
-            except Exception as fault:  # noqa: BLE001 - the same of its events
-                give_up(projection, fault)
-        after = page.position
-    return sound
-
-
-def _handle(
-    projection: Projection, events: Sequence[Recorded], connection: Connection[Any]
-) -> None:
-    concerned = projection.concerning(events)
-    if concerned:
-        with connection.transaction(), connection.cursor() as cursor:
-            projection.handle(cursor, concerned)
-
-
-def _rows(connection: Connection[Any], table: _Table) -> Iterator[Mapping[str, Any]]:
-    """The rows in the order of their keys, which is Python's, too."""
-    order = sql.SQL(", ").join(
-        sql.SQL('{} COLLATE "C"' if is_text else "{}").format(sql.Identifier(name))
-        for name, is_text in table.key.items()
-    )
-    query = sql.SQL("SELECT * FROM {} ORDER BY {}").format(sql.Identifier(table.name), order)
-    with (
-        connection.transaction(),
-        connection.cursor(f"audit_{table.name}", row_factory=dict_row) as cursor,
-    ):
-        cursor.itersize = _FETCHED_AT_ONCE
-        # PostgreSQL writes equal documents equally, so there is no need to read them.
-        set_json_loads(lambda document: document, cursor)
-        cursor.execute(query)
-        yield from cursor
-
-
-def _compare_rows(
-    table: _Table,
-    expected: Iterator[Mapping[str, Any]],
-    found: Iterator[Mapping[str, Any]],
-    findings: Findings,
-) -> int:
-    """Walk through both side by side; returns how many rows were expected."""
-    rows = 0
-    want, have = next(expected, None), next(found, None)
-    while want is not None or have is not None:
-        if have is None or (want is not None and table.key_of(want) < table.key_of(have)):
-            assert want is not None
-            table.witness(want, findings).report("row", "a row", "none")
-            rows, want = rows + 1, next(expected, None)
-        elif want is None or table.key_of(have) < table.key_of(want):
-            table.witness(have, findings).report("row", "none", "a row")
-            have = next(found, None)
-        else:
-            if want != have:
-                witness = table.witness(want, findings)
-                for column in want:
-                    witness.expect(column, want[column], have[column])
-            rows, want, have = rows + 1, next(expected, None), next(found, None)
-    return rows
 
 
 def _compare_account(

@@ -54,13 +54,16 @@ class Projection(ABC):
     stops the projection until it is rebuilt. `handles` and `ignores` list event classes and
     together must cover every event: one in neither stops the projection, so that nothing is
     passed over by accident. To the tables in `appended` rows are only ever added, without a look
-    at those that are there: a rebuild gives them their indexes when they are full.
+    at those that are there: a rebuild gives them their indexes when they are full. Where every row
+    follows from the events of one stream alone, and has its id, `stream_column` names the column:
+    a proof then goes stream by stream.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     tables: ClassVar[tuple[str, ...]]
     appended: ClassVar[tuple[str, ...]] = ()
+    stream_column: ClassVar[str | None] = None
     handles: ClassVar[tuple[type[Event], ...]]
     ignores: ClassVar[tuple[type[Event], ...]] = ()
 

@@ -13,6 +13,7 @@ from creditledger.infra.database import connect, connection_pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.read_side import verify_ledger
+from creditledger.projections import models_audit
 from creditledger.projections.catalogue import PROJECTIONS
 from creditledger.projections.verify import Report
 from long_story import BEGINS_AT, LongStory
@@ -87,6 +88,40 @@ def test_a_long_story_is_proved_while_read_models_are_behind(database_url: str) 
     assert report.receipts == len(story.receipts)
     assert {model.name for model in report.models} == {p.name for p in PROJECTIONS}
     assert all(model.rows and model.position < report.position for model in report.models)
+
+
+def test_models_are_compared_some_streams_at_a_time(
+    shared_database_url: str,
+    story: LongStory,
+    tampering: Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = story.now + LATER
+    tampering.execute("UPDATE entries SET amount = amount + 1 WHERE version % 7 = 0")
+    tampering.execute("DELETE FROM holds WHERE number % 5 = 0")
+    at_once = verify_ledger(shared_database_url, at)
+    monkeypatch.setattr(models_audit, "_BATCH", 10)
+    assert at_once.differences_total > 10
+    assert {str(d) for d in verify_ledger(shared_database_url, at).differences} == {
+        str(d) for d in at_once.differences
+    }
+
+
+def test_several_processes_find_what_one_finds(
+    shared_database_url: str, story: LongStory, tampering: Connection[Any]
+) -> None:
+    at = story.now + LATER
+    clean = verify_ledger(shared_database_url, at)
+    assert verify_ledger(shared_database_url, at, processes=2) == clean
+    tampering.execute("UPDATE lots SET remaining = remaining + 1")
+    tampering.execute("UPDATE receipts SET position = 1 WHERE position > 400")
+    tampering.execute("DELETE FROM ledger_events WHERE topic = 'creditledger.HoldEnded'")
+    tampering.execute("DELETE FROM payments")
+    alone = verify_ledger(shared_database_url, at)
+    together = verify_ledger(shared_database_url, at, processes=2)
+    assert together.differences_total == alone.differences_total
+    assert {str(d) for d in together.differences} == {str(d) for d in alone.differences}
+    assert (together.counts, together.models) == (alone.counts, alone.models)
 
 
 def test_an_empty_ledger_is_proved(database_url: str) -> None:

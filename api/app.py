@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from creditledger.api import openapi, problems
+from creditledger.api.balance_desk import BalanceDesk
 from creditledger.api.batches import batches
 from creditledger.api.commands import commands
 from creditledger.api.customers import customers
@@ -62,6 +63,7 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     )
     app.state.service = service
     app.state.authenticator = service.authenticator
+    app.state.balances = BalanceDesk(service.reads, service.now)
     desk = app.state.desk = Desk(service, metrics)
     # What is asked for most comes first, and in the application itself: routers that are included
     # in it are searched anew for each request, which takes a quarter of a command's time.
@@ -82,7 +84,7 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     # Around the guard, which asks the scope that goes in for the route that was found.
     app.add_middleware(SlashesInSegments)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
-    return Express(app, routes=app.routes, desk=desk, metrics=metrics, tell=_tell)
+    return Express(app, metrics=metrics, tell=_tell)
 
 
 def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from fastapi import Request, Security
@@ -48,6 +48,15 @@ async def identify(authenticator: Authenticator, key: str | None) -> Caller:
         detail = "Send a valid API key as `Authorization: Bearer <key>`."
         raise Problem("unauthenticated", detail, {"WWW-Authenticate": "Bearer"})
     return caller
+
+
+async def caller_of(
+    authenticator: Authenticator, headers: Mapping[bytes, bytes], scope: Scope
+) -> Caller:
+    """Who sent these headers, with a key that has the scope. Raises Problem (401, 403)."""
+    authorization = headers.get(b"authorization")
+    key = None if authorization is None else key_of(authorization.decode("latin-1"))
+    return permit(await identify(authenticator, key), scope)
 
 
 def permit(caller: Caller, scope: Scope) -> Caller:

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Final, get_type_hints
 from fastapi import Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import State
 from starlette.types import Receive, Scope
 
-from creditledger.api.auth import identify, key_of, permit
+from creditledger.api.auth import caller_of
 from creditledger.api.bodies import Body
 from creditledger.api.desk import Desk
 from creditledger.api.problems import Problem, invalid, unfit_by_shape
@@ -70,9 +71,7 @@ class CommandRequest:
     async def read(cls, scope: Scope, desk: Desk) -> CommandRequest:
         """What a request says whose caller may send commands. Raises Problem."""
         headers = headers_of(scope)
-        authorization = headers.get(b"authorization")
-        key = None if authorization is None else key_of(authorization.decode("latin-1"))
-        caller = permit(await identify(desk.authenticator, key), "commands")
+        caller = await caller_of(desk.authenticator, headers, "commands")
         return cls(caller, headers, query_of(scope))
 
     async def body(self, receive: Receive, *, limit: int) -> bytes:
@@ -143,15 +142,16 @@ class CommandRoute(APIRoute):
         self._empty = b"{}" if all_optional else b""
 
         async def handle(request: Request) -> Response:
-            desk: Desk = request.app.state.desk
-            return await self.answer(desk, request.scope, request.receive, request.path_params)
+            state = request.app.state
+            return await self.answer(state, request.scope, request.receive, request.path_params)
 
         return handle
 
     async def answer(
-        self, desk: Desk, scope: Scope, receive: Receive, params: Mapping[str, Any]
+        self, state: State, scope: Scope, receive: Receive, params: Mapping[str, Any]
     ) -> Response:
         """What a command is told; `params` are what the path names. Raises Problem."""
+        desk: Desk = state.desk
         said = await CommandRequest.read(scope, desk)
         subject = _subject(self._subjects, params)
         raw = await said.body(receive, limit=BODY_BYTES_MAX) or self._empty

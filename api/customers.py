@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.datastructures import State
+from starlette.types import Receive, Scope
 
 from creditledger.api import query_answers as q
-from creditledger.api.auth import needs
+from creditledger.api.auth import caller_of, needs
 from creditledger.api.openapi import problems
 from creditledger.api.pages import Page
-from creditledger.api.problems import RETRY_AFTER_SECONDS, Problem, invalid
-from creditledger.api.reading import StrictRoute
-from creditledger.api.serving import Running, json_answer
+from creditledger.api.problems import RETRY_AFTER_SECONDS, Problem, invalid, unfit_by_shape
+from creditledger.api.reading import StrictRoute, headers_of, query_of
+from creditledger.api.serving import Balances, Running, json_answer
 from creditledger.api.values import Asset, CustomerId, Feature, Position, QueryTime, Text
 from creditledger.domain import answers, ids
 from creditledger.domain.account import CreditAccount
@@ -58,6 +60,10 @@ class BalanceFilter(BaseModel):
     )
 
 
+_CUSTOMER_ID: Final = TypeAdapter(CustomerId).validate_python
+_EVERY_BALANCE: Final = BalanceFilter()
+
+
 class EntryFilter(Page):
     """Which entries."""
 
@@ -84,15 +90,42 @@ class RefusalFilter(Page):
     )
 
 
-@customers.get(
-    "/balance",
-    summary="A customer's balances",
-    operation_id="balance",
-    response_model=q.BalancesAnswer,
-    responses=problems("read_model_behind"),
-)
+class BalanceRoute(StrictRoute):
+    """A route that reads its request itself, as commands do: nothing is asked for as often."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        async def handle(request: Request) -> Response:
+            state = request.app.state
+            return await self.answer(state, request.scope, request.receive, request.path_params)
+
+        return handle
+
+    async def answer(
+        self, state: State, scope: Scope, _: Receive, params: Mapping[str, Any]
+    ) -> Response:
+        """What a query for balances is told; `params` are what the path names. Raises Problem."""
+        headers, query = headers_of(scope), query_of(scope)
+        await caller_of(state.authenticator, headers, "read")
+        errors: list[Any] = []
+        customer_id, which = "", _EVERY_BALANCE
+        try:
+            customer_id = _CUSTOMER_ID(params["customer_id"])
+        except ValidationError as error:
+            errors += [{**one, "loc": ("customer_id",)} for one in error.errors()]
+        try:
+            which = BalanceFilter.model_validate(query) if query else which
+        except ValidationError as error:
+            errors += error.errors()
+        if errors:
+            raise unfit_by_shape(errors)
+        return await balance(state.service, state.balances, customer_id, which)
+
+
 async def balance(
-    service: Running, customer_id: _Customer, query: Annotated[BalanceFilter, Query()]
+    service: Running,
+    desk: Balances,
+    customer_id: _Customer,
+    query: Annotated[BalanceFilter, Query()],
 ) -> Response:
     """Available, held and scheduled credits of each asset, with the lots in burn order.
 
@@ -102,9 +135,19 @@ async def balance(
     if query.at is not None or query.consistency is not None:
         return json_answer(await _from_events(service, customer_id, query))
     await _catch_up(service, "balances", query.after_position)
-    async with service.reads.connection() as connection:
-        found = await balances.balances(connection, customer_id, service.now(), asset=query.asset)
-    return json_answer(found)
+    return json_answer(await desk.balances(customer_id, query.asset))
+
+
+customers.add_api_route(
+    "/balance",
+    balance,
+    methods=["GET"],
+    route_class_override=BalanceRoute,
+    summary="A customer's balances",
+    operation_id="balance",
+    response_model=q.BalancesAnswer,
+    responses=problems("read_model_behind"),
+)
 
 
 @customers.get(

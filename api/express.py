@@ -7,16 +7,16 @@ requests themselves. What a caller sees is the same on both ways.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, Protocol, runtime_checkable
 
+from starlette.applications import Starlette
+from starlette.datastructures import State
 from starlette.responses import Response
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from creditledger.api import problems
-from creditledger.api.desk import Desk
 from creditledger.api.metrics import Metrics
 
 #: What a path that may go the short way splits into: nothing, `v1`, a collection, an id, a part.
@@ -31,9 +31,12 @@ class Short(Protocol):
     methods: set[str]
 
     async def answer(
-        self, desk: Desk, scope: Scope, receive: Receive, params: Mapping[str, Any]
+        self, state: State, scope: Scope, receive: Receive, params: Mapping[str, Any]
     ) -> Response:
-        """The response to a request for this route, where `params` are what the path names."""
+        """The response to a request for this route, where `params` are what the path names.
+
+        `state` is the application's.
+        """
 
 
 class Express:
@@ -44,19 +47,16 @@ class Express:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: Starlette,
         *,
-        routes: Iterable[BaseRoute],
-        desk: Desk,
         metrics: Metrics,
         tell: Callable[[Exception], Response | None],
     ) -> None:
         self._app = app
-        self._desk = desk
         self._metrics = metrics
         self._tell = tell
         self._routes: dict[tuple[str, str, str], tuple[Short, str]] = {}
-        for route in routes:
+        for route in app.routes:
             segments = getattr(route, "path", "").split("/")
             if isinstance(route, Short) and len(segments) == _SEGMENTS:
                 for method in route.methods:
@@ -74,7 +74,7 @@ class Express:
         status = 0
         try:
             try:
-                response = await route.answer(self._desk, scope, receive, params)
+                response = await route.answer(self._app.state, scope, receive, params)
             except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
                 response = self._tell(error) or problems.respond(problems.fault(error))
             status = response.status_code

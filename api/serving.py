@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, Request, Response
 
+from creditledger.api.balance_desk import BalanceDesk
 from creditledger.infra.wiring import Service
 
 
@@ -16,8 +17,16 @@ async def _running(request: Request) -> Service:
     return service
 
 
+async def _balance_desk(request: Request) -> BalanceDesk:
+    desk: BalanceDesk = request.app.state.balances
+    return desk
+
+
 #: A route's parameter: the service, as `create_app` was given it.
 Running = Annotated[Service, Depends(_running)]
+
+#: A route's parameter: where balances are read.
+Balances = Annotated[BalanceDesk, Depends(_balance_desk)]
 
 
 def json_answer(body: Mapping[str, Any], status: int = 200) -> Response:

@@ -7,9 +7,9 @@ is applied when they are read, by the domain's own rule.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection, Connection, Cursor
@@ -36,8 +36,8 @@ _UPSERT_ACCOUNTS: Final = """
     SET version = excluded.version, recorded_at = excluded.recorded_at
 """
 
-# Accounts (those named, or a customer's) with all that can still change in them, one of their
-# grants where its number is named, and the position that it all stands for.
+# Accounts (those named, and all of some customers) with all that can still change in them, one of
+# their grants where its number is named, and the position that it all stands for.
 READ_ACCOUNTS: Final = """
     SELECT mark.position, accounts.*,
         (SELECT json_agg(lots) FROM lots
@@ -48,9 +48,8 @@ READ_ACCOUNTS: Final = """
          WHERE lots.account_id = accounts.account_id AND number = %(number)s) AS granted
     FROM (SELECT coalesce(max(position), 0) AS position
           FROM projections WHERE name = 'balances') AS mark
-    LEFT JOIN accounts ON account_id = ANY(coalesce(
-        %(account_ids)s::uuid[],
-        ARRAY(SELECT account_id FROM accounts WHERE customer_id = %(customer_id)s)))
+    LEFT JOIN accounts ON account_id = ANY(%(account_ids)s::uuid[] || ARRAY(
+        SELECT account_id FROM accounts WHERE customer_id = ANY(%(customer_ids)s::text[])))
     ORDER BY asset
 """
 
@@ -108,15 +107,39 @@ def _account_row(event: AccountEvent) -> dict[str, Any]:
     }
 
 
+class Asked(NamedTuple):
+    """Whose balance is asked for: that of one asset, or all."""
+
+    customer_id: str
+    asset: str | None
+
+
+async def accounts_of(
+    connection: AsyncConnection[Any], asked: Collection[Asked]
+) -> tuple[int, dict[Asked, list[CreditAccount]]]:
+    """The accounts that are asked for, by asset, and the position that they all stand for."""
+    rows = await _read(
+        connection,
+        customer_ids=[each.customer_id for each in asked if each.asset is None],
+        account_ids=[ids.account_id(*each) for each in asked if each.asset is not None],
+    )
+    found: dict[Asked, list[CreditAccount]] = {each: [] for each in asked}
+    for row in rows:
+        for asset in (row["asset"], None):
+            accounts = found.get(Asked(row["customer_id"], asset))
+            if accounts is not None:
+                accounts.append(account_of(row))
+    return rows[0]["position"], found
+
+
 async def balances(
     connection: AsyncConnection[Any], customer_id: str, now: datetime, *, asset: str | None = None
 ) -> dict[str, Any]:
     """A customer's balances at `now`, from the read model: `position` is what they stand for."""
-    named = None if asset is None else [ids.account_id(customer_id, asset)]
-    rows = await _read(connection, customer_id=customer_id, account_ids=named)
-    accounts = [account_of(row) for row in rows if row["account_id"] is not None]
-    answer = balances_answer(customer_id, accounts, now, asset=asset)
-    return {**answer, "position": rows[0]["position"]}
+    asked = Asked(customer_id, asset)
+    position, found = await accounts_of(connection, [asked])
+    answer = balances_answer(customer_id, found[asked], now, asset=asset)
+    return {**answer, "position": position}
 
 
 def balances_answer(
@@ -224,14 +247,14 @@ def _grant_answer(grant_id: str, row: Mapping[str, Any], lot: Lot | None) -> dic
 async def _read(
     connection: AsyncConnection[Any],
     *,
-    customer_id: str | None = None,
-    account_ids: Sequence[UUID] | None = None,
+    account_ids: Sequence[UUID],
+    customer_ids: Sequence[str] = (),
     number: int | None = None,
 ) -> list[dict[str, Any]]:
     """At least one row: where there is no account, it has the position alone."""
     values = {
-        "customer_id": customer_id,
-        "account_ids": None if account_ids is None else list(account_ids),
+        "account_ids": list(account_ids),
+        "customer_ids": list(customer_ids),
         "number": number,
     }
     return await rows_of(connection, READ_ACCOUNTS, values)

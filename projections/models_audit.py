@@ -212,7 +212,7 @@ def compare_accounts(
     remaining = iter(accounts)
     while some := list(islice(remaining, _ACCOUNTS)):
         streams = [account.id for account in some]
-        values = {"customer_id": None, "account_ids": streams, "number": None}
+        values = {"customer_ids": [], "account_ids": streams, "number": None}
         with live.cursor(row_factory=dict_row) as cursor:
             rows = cursor.execute(READ_ACCOUNTS, values).fetchall()
         found = {row["account_id"]: row for row in rows}

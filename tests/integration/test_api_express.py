@@ -133,3 +133,45 @@ def test_both_ways_are_measured_under_the_same_route(api: Api) -> None:
     before = count()
     both_ways(api, "holds", {"amount": 5})
     assert count() == before + 2
+
+
+def balances(api: Api, query: str = "", **headers: str) -> tuple[httpx.Response, httpx.Response]:
+    """The answers to one query for a customer on both ways."""
+    paths = (f"/v1/customers/{new_customer()}/balance", "/v1/customers/some%2Done/balance")
+    short, long = (api.http.get(path + query, headers=headers) for path in paths)
+    return short, long
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 200),
+        ("?asset=tokens", 200),
+        ("?consistency=exact", 200),
+        ("?after_position=0", 200),
+        ("?asset=", 422),
+        ("?consistency=any", 422),
+        ("?after_position=x", 422),
+        ("?at=yesterday", 422),
+        ("?at=2026-01-01T00:00:00Z&after_position=1", 422),
+        ("?unknown=1", 422),
+        ("?asset=a&asset=b", 422),
+        ("?asset=%ff", 400),
+    ],
+)
+def test_both_ways_tell_the_same_balance(api: Api, query: str, status: int) -> None:
+    short, long = balances(api, query)
+    assert short.status_code == status
+    assert told(short) == told(long)
+
+
+def test_both_ways_ask_who_wants_a_balance(api: Api) -> None:
+    short, long = balances(api, Authorization="Bearer nobody")
+    assert short.status_code == 401
+    assert told(short) == told(long)
+
+
+def test_all_that_does_not_fit_is_told_at_once(api: Api) -> None:
+    answer = api.http.get(f"/v1/customers/{'x' * 129}/balance?consistency=any&unknown=1")
+    fields = [error["field"] for error in answer.json()["errors"]]
+    assert fields == ["customer_id", "consistency", "unknown"]

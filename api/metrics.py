@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from math import nan
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from creditledger.infra.deliveries import Counts
 from creditledger.infra.group_commit import Commit
 from creditledger.infra.publications import Lag
 from creditledger.infra.reconciliation_record import Progress
@@ -86,6 +88,17 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._deliveries = Gauge(
+            "creditledger_deliveries",
+            "Deliveries of webhooks that are parked or failed",
+            ("status", "reason"),
+            registry=self.registry,
+        )
+        self._deliveries_waiting = Gauge(
+            "creditledger_deliveries_waiting",
+            "Deliveries of webhooks that have yet to be handled, or to be tried again",
+            registry=self.registry,
+        )
         self._reconciliation = _Reconciliation(self.registry)
 
     def command(self, name: str, outcome: str) -> None:
@@ -102,6 +115,15 @@ class Metrics:
         self._commit_seconds.observe(commit.seconds)
         self._commit_size.observe(commit.commands)
         self._wait_seconds.observe(commit.waited_seconds)
+
+    def deliveries(self, counts: Counts, waiting: int | None) -> None:
+        """What became of webhooks; `waiting` is None where nobody can tell."""
+        # A reason that is gone is gone, rather than what it was.
+        self._deliveries.clear()
+        for (status, reason), count in counts.items():
+            if status != "received":
+                self._deliveries.labels(status, reason).set(count)
+        self._deliveries_waiting.set(nan if waiting is None else waiting)
 
     def reconciled(self, progress: Iterable[Progress]) -> None:
         """How far the providers are reconciled, by whichever process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -11,16 +12,12 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from creditledger.api.metrics import MEDIA_TYPE, Metrics
+from creditledger.domain.store import Unavailable
+from creditledger.infra.deliveries import Counts, open_deliveries
 from creditledger.infra.publications import lags
 from creditledger.infra.reconciliation_record import progress_in
 from creditledger.infra.wiring import Service
 from creditledger.projections.checkpoints import Status, statuses
-
-# Deliveries that are not booked yet, as far as anybody would look.
-_OPEN_DELIVERIES = """
-    SELECT status, count(*) FROM webhook_deliveries
-     WHERE status IN ('received', 'parked', 'failed') GROUP BY status
-"""
 
 
 def operations(service: Service, metrics: Metrics) -> APIRouter:
@@ -40,20 +37,23 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
         responses={503: {"description": "The database does not answer"}},
     )
     async def readiness() -> Response:
-        """`ready`; or `degraded` where a projection has stopped, so that reads from it are old
-        while commands and exact reads go on; or 503 `unavailable` without the database."""
+        """`ready`; or `degraded` where a projection has stopped, so that reads from it are old,
+        or webhooks cannot be taken, while all else goes on; or 503 `unavailable` without the
+        database."""
         try:
-            found, deliveries = await _look()
+            async with service.reads.connection() as connection:
+                found, counts = await statuses(connection), await open_deliveries(connection)
         except (OperationalError, PoolTimeout) as error:
             reason = str(error).strip().splitlines()[0]
             return _json(503, {"status": "unavailable", "database": reason})
         stopped = any(status.status == "stopped" for status in found)
+        waiting, stream = await _waiting()
         body = {
-            "status": "degraded" if stopped else "ready",
+            "status": "degraded" if stopped or waiting is None else "ready",
             "database": "ok",
             "queued_commands": service.writer.queued_commands,
             "projections": [_shown(status) for status in found],
-            "webhooks": deliveries,
+            "webhooks": {"stream": stream, "waiting": waiting, **_by_status(counts)},
         }
         return _json(200, body)
 
@@ -69,6 +69,7 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
             async with service.reads.connection() as connection:
                 found, published = await statuses(connection), await lags(connection)
                 metrics.reconciled(await progress_in(connection, service.settings))
+                metrics.deliveries(await open_deliveries(connection), (await _waiting())[0])
         except (OperationalError, PoolTimeout):
             # What this process has counted is worth telling even then.
             found, published = [], []
@@ -77,13 +78,22 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
         )
         return Response(body, media_type=MEDIA_TYPE)
 
-    async def _look() -> tuple[list[Status], dict[str, int]]:
-        async with service.reads.connection() as connection:
-            found = await statuses(connection)
-            rows = await (await connection.execute(_OPEN_DELIVERIES)).fetchall()
-        return found, {str(status): int(count) for status, count in rows}
+    async def _waiting() -> tuple[int | None, str]:
+        """How many deliveries wait, if the stream can be reached, and whether it can."""
+        try:
+            return await asyncio.to_thread(service.stream.waiting), "ok"
+        except Unavailable as error:
+            return None, str(error).strip().splitlines()[0]
 
     return router
+
+
+def _by_status(counts: Counts) -> dict[str, int]:
+    """Those that need somebody: the others only wait for their turn."""
+    return {
+        status: sum(count for (found, _), count in counts.items() if found == status)
+        for status in ("parked", "failed")
+    }
 
 
 def _shown(status: Status) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class DeliveryAnswer(Told):
 class DeliveryWithBody(DeliveryAnswer):
     """A delivery as it came."""
 
+    trace: str | None = Field(description="Where in the service the last try failed")
     headers: dict[str, str]
     body: str
 
@@ -280,6 +281,9 @@ async def _find(service: Service, delivery_id: str) -> dict[str, Any]:
     return found
 
 
+_IN_FULL_ALONE: Final = ("trace", "headers", "body")
+
+
 def _brief(found: dict[str, Any]) -> dict[str, Any]:
     """Without what may hold personal data."""
-    return {name: value for name, value in found.items() if name not in ("headers", "body")}
+    return {name: value for name, value in found.items() if name not in _IN_FULL_ALONE}

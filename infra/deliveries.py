@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from creditledger.infra.delivery_table import CHANNEL
 from creditledger.infra.event_log import reaching
 from creditledger.projections import paging
 from creditledger.projections.queries import rows_of
+
+#: Numbers of deliveries by their status and reason, which is empty where there is none.
+Counts = Mapping[tuple[DeliveryStatus, str], int]
 
 _COLUMNS: Final = """
     delivery_id, sequence, provider, provider_delivery_id, type, status, reason, detail,
@@ -35,8 +39,18 @@ _PAGE: Final = f"""
 """  # noqa: S608 - the columns are those above
 
 _FIND: Final = f"""
-    SELECT {_COLUMNS}, headers, body FROM webhook_deliveries WHERE delivery_id = %(delivery_id)s
+    SELECT {_COLUMNS}, trace, headers, body
+    FROM webhook_deliveries
+    WHERE delivery_id = %(delivery_id)s
 """  # noqa: S608 - the columns are those above
+
+# What nobody decided yet, or nobody can.
+_OPEN: Final = """
+    SELECT status, reason, count(*)
+    FROM webhook_deliveries
+    WHERE status IN ('received', 'parked', 'failed')
+    GROUP BY status, reason
+"""
 
 # Whatever came of it before, it is tried again as if it were new.
 _REPLAY: Final = """
@@ -90,6 +104,12 @@ def clean(pool: Pool, retention: timedelta) -> int:
         return connection.execute(_CLEAN, (retention,)).rowcount
 
 
+async def open_deliveries(connection: AsyncConnection[Any]) -> Counts:
+    """How many deliveries are in the table and not booked, by status and reason."""
+    rows = await (await connection.execute(_OPEN)).fetchall()
+    return {(status, reason or ""): count for status, reason, count in rows}
+
+
 async def deliveries(
     connection: AsyncConnection[Any],
     *,
@@ -120,12 +140,17 @@ async def deliveries(
 
 
 async def delivery(connection: AsyncConnection[Any], delivery_id: str) -> dict[str, Any] | None:
-    """One delivery with its headers and its body as text, or None where there is none."""
+    """One delivery with its headers, its body as text and where its last try failed, or None."""
     rows = await rows_of(connection, _FIND, {"delivery_id": delivery_id})
     if not rows:
         return None
     row = rows[0]
-    return {**_shown(row), "headers": row["headers"], "body": bytes(row["body"]).decode()}
+    return {
+        **_shown(row),
+        "trace": row["trace"],
+        "headers": row["headers"],
+        "body": bytes(row["body"]).decode(),
+    }
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ _CREATE_SECONDS_MAX: Final = 15.0
 
 
 _COORDINATOR_SECONDS: Final = 0.1
+
+
+# It tells of each of its own attempts as an error; what comes of them is raised, and told once.
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 class NoTopic(Exception):

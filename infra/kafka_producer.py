@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Final
 
 from kafka import KafkaProducer
@@ -54,6 +53,7 @@ class Producer:
         finds_out = self._away
         if finds_out and not self._finding_out.acquire(blocking=False):
             raise Unavailable("Kafka is away")
+        producer: KafkaProducer | None = None
         try:
             with reaching_kafka():
                 producer = self._connected(finds_out)
@@ -66,6 +66,9 @@ class Producer:
             self._away = False
         except Unavailable:
             self._away = True
+            # A new one takes its place: this one keeps what it could not send, and has been seen
+            # to wait for ever for a broker that was long back.
+            self._let_go_of(producer)
             raise
         finally:
             if finds_out:
@@ -73,12 +76,15 @@ class Producer:
 
     def close(self) -> None:
         """Let go of the connections."""
+        producer = self._producer
+        self._let_go_of(producer)
+
+    def _let_go_of(self, producer: KafkaProducer | None) -> None:
         with self._connecting:
-            producer, self._producer = self._producer, None
-        if producer is not None:
-            # Nobody stands by for what it still had.
-            with suppress(KafkaError):
-                producer.close(timeout=_CLOSE_SECONDS_MAX)
+            if producer is None or producer is not self._producer:
+                return
+            self._producer = None
+        Thread(target=_close, args=(producer,), name="kafka-close", daemon=True).start()
 
     def _connected(self, finds_out: bool) -> KafkaProducer:
         with self._connecting:
@@ -105,3 +111,13 @@ class Producer:
             request_timeout_ms=milliseconds,
             batch_size=_BATCH_BYTES,
         )
+
+
+def _close(producer: KafkaProducer) -> None:
+    """Close a producer, whatever it still has: nobody stands by for that any more."""
+    try:
+        producer.close(timeout=_CLOSE_SECONDS_MAX)
+    except KafkaError:
+        # It closes nothing where it cannot send all; its thread and its records go all the same.
+        producer._sender.force_close()
+        producer._closed = True

@@ -76,7 +76,7 @@ class Caller:
 
 
 @contextmanager
-def calling(url: str, *, working: bool) -> Iterator[Caller]:
+def calling(url: str, *, working: bool, **settings: Any) -> Iterator[Caller]:
     """A caller of an API on a migrated database: with everything behind it, or the API alone."""
     stop = Event()
     with (
@@ -85,16 +85,19 @@ def calling(url: str, *, working: bool) -> Iterator[Caller]:
             read_side=working,
             stripe_webhook_secrets=(SecretStr(NEW), SecretStr(OLD)),
             polar_webhook_secrets=(SecretStr(POLAR_SECRET),),
+            **settings,
         ) as api,
         httpx.Client(base_url=api.url, timeout=30) as provider,
     ):
         worker = Thread(target=consume, args=(api.service, stop))
         if working:
             worker.start()
-        yield Caller(api, provider, api.http)
-        stop.set()
-        if working:
-            worker.join()
+        try:
+            yield Caller(api, provider, api.http)
+        finally:
+            stop.set()
+            if working:
+                worker.join()
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str) -> None:

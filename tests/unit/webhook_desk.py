@@ -65,6 +65,19 @@ class Desk:
         while step(self.stream, self.runner) or deliveries.free(self.parts.pool):
             pass
 
+    def work_until(self, holds: Callable[[], bool], seconds: float = 40) -> None:
+        """Try what comes until it comes to that."""
+        deadline = monotonic() + seconds
+        while not holds():
+            assert monotonic() < deadline, f"it did not come to that: {self.statuses()[:20]}"
+            if not step(self.stream, self.runner):
+                self.stream.wait(0.05)
+
+    def hurry(self) -> None:
+        """Let what waits for its next try be due now."""
+        with self.parts.pool.connection() as connection:
+            connection.execute("UPDATE webhook_deliveries SET due_at = now() WHERE due_at > now()")
+
     def tell(self, *contents: bytes | str) -> None:
         """Deliver and work off, one by one."""
         for content in contents:
@@ -93,9 +106,9 @@ class Desk:
 
 
 @contextmanager
-def open_desk(url: str, *known: Command) -> Iterator[Desk]:
+def open_desk(url: str, *known: Command, settings: Settings | None = None) -> Iterator[Desk]:
     """A desk on a migrated database, at which this is known."""
-    with service(Settings(), url) as parts:
+    with service(settings or Settings(), url) as parts:
         desk = Desk(parts)
         desk.wish(*known)
         yield desk

@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event as Signal
+from time import monotonic
 from typing import Any, Final
 
 import orjson
 from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
 from psycopg import Connection, InterfaceError, OperationalError
 
 from creditledger.domain.store import Unavailable
@@ -32,7 +34,7 @@ from creditledger.infra.kafka_connection import (
     reaching_kafka,
     require_topics,
 )
-from creditledger.infra.kafka_sockets import opened
+from creditledger.infra.kafka_sockets import closed, opened
 from creditledger.infra.settings import Settings
 from creditledger.infra.wiring import Service
 from creditledger.projections.feed import cloud_event
@@ -144,9 +146,9 @@ class Publisher:
                 producer.send(self._topic, key=key, value=value, headers=_HEADERS)
                 for key, value in parcel.messages
             ]
-            producer.flush()
+            _settle(producer)
             for future in futures:
-                future.get(timeout=_DELIVERY_SECONDS)
+                future.get(timeout=0)
 
 
 def _topic(settings: Settings) -> Topic:
@@ -181,9 +183,22 @@ def _producing(settings: Settings) -> Iterator[KafkaProducer]:
     try:
         yield producer
     finally:
-        # By then everything that was sent has been acknowledged or given up.
         with reaching_kafka():
-            producer.close(timeout=2 * _DELIVERY_SECONDS)
+            closed(producer, timeout_seconds=_DELIVERY_SECONDS)
+
+
+def _settle(producer: KafkaProducer) -> None:
+    """Wait until all that was sent is acknowledged or given up. Raises KafkaTimeoutError."""
+    deadline = monotonic() + _DELIVERY_SECONDS + _LOOK_SECONDS
+    while True:
+        try:
+            # Never without a limit: where some batches expire, the library can forget others.
+            producer.flush(timeout=_LOOK_SECONDS)
+        except KafkaTimeoutError:
+            if monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 def parcels(events: Sequence[Logged], source: str) -> Iterator[Parcel]:

@@ -1,16 +1,20 @@
-"""Clients of kafka-python that leave no sockets behind where no broker answers.
+"""Clients of kafka-python that leave nothing behind where no broker answers.
 
 Version 3.0 forgets to close the socket of a connection that was refused, and all that a client
 has opened where it finds no broker in time. Python closes them when it looks for dead cycles,
 which a process with much in memory does so seldom that an outage would use up its descriptors.
+And a producer does not close while something that it sent is neither acknowledged nor given up.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, Final, TypeVar
 
+from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 
@@ -51,3 +55,16 @@ def opened(client: Callable[..., T], *topics: str, **options: Any) -> T:
         for one in made:
             one.close()
         raise
+
+
+def closed(producer: KafkaProducer, *, timeout_seconds: float) -> None:
+    """Close a producer within this time, even where it never hears of what it has sent.
+
+    Raises KafkaTimeoutError where its thread does not end, which then ends with the process.
+    """
+    with suppress(KafkaTimeoutError):
+        producer.close(timeout=timeout_seconds / 2)
+        return
+    # What `close` should have done by itself once its time was over.
+    producer._sender.force_close()
+    producer.close(timeout=timeout_seconds / 2)

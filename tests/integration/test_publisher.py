@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from jsonschema_rs import Draft202012Validator
 
 from api_server import running_api
 from creditledger.api.asyncapi import document
+from creditledger.consumers import publisher
 from creditledger.consumers.publisher import PARCEL_BYTES, Publisher, parcels
 from creditledger.domain.amounts import Credits
 from creditledger.domain.events import LotAmount
@@ -40,6 +42,9 @@ from published_events import (
 )
 
 _LONGER_THAN_A_TRY_SECONDS = 20.0
+
+#: So many parcels that a broker hangs amid them.
+_SMALL_PARCEL_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,25 @@ def test_a_broker_that_goes_away_is_waited_for(database_url: str) -> None:
                 assert _resources() <= before + 10
                 broker.start()
                 stage.wait_until_published()
+        in_order_and_complete(stage.messages(), stage.log.head())
+
+
+@pytest.mark.slow
+def test_a_broker_that_hangs_is_waited_for(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "PARCEL_BYTES", _SMALL_PARCEL_BYTES)
+    with running_broker() as broker, staged(database_url, broker.address) as stage:
+        stage.story.go_on(4_000, batch=100)
+        with publishing(stage.publisher()):
+            eventually(lambda: stage.checkpoint() > 0)
+            broker.signal(signal.SIGSTOP)
+            time.sleep(_LONGER_THAN_A_TRY_SECONDS)
+            assert stage.checkpoint() < stage.log.head(), "it was through before the broker hung"
+            before = _resources()
+            broker.signal(signal.SIGCONT)
+            stage.wait_until_published()
+            assert _resources() <= before + 10
         in_order_and_complete(stage.messages(), stage.log.head())
 
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from signal import Signals
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any, Final
@@ -107,6 +108,11 @@ class Broker:
             self._process.kill()
             self._process.wait(_STOP_SECONDS_MAX)
             self._process = None
+
+    def signal(self, by: Signals) -> None:
+        """Freeze it, or let it go on."""
+        assert self._process is not None
+        self._process.send_signal(by)
 
     def _format(self, scram: str | None) -> None:
         command = [*self._java, "kafka.tools.StorageTool", "format", "-c"]

@@ -22,6 +22,7 @@ from creditledger.api.cli_tables import print_table
 from creditledger.domain.store import Unavailable
 from creditledger.infra.clients import ClientRefused
 from creditledger.infra.embedded_postgres import EmbeddedPostgresFailed
+from creditledger.infra.kafka_connection import NoTopic
 from creditledger.infra.migrate import MigrationRefused, migrate
 from creditledger.infra.provider_lists import ProviderAway, ProviderRefused
 from creditledger.infra.reconciliation_schedule import NoKey
@@ -39,6 +40,7 @@ _EXPECTED = (
     MigrationRefused,
     NoDatabase,
     NoKey,
+    NoTopic,
     OperationalError,
     PoisonedEvent,
     ProviderAway,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from math import nan
 from typing import Final
 
@@ -26,78 +26,67 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._commands = Counter(
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self._commands = counter(
             "creditledger_commands",
             "Commands by type and outcome (accepted, or the problem's code)",
             ("command", "outcome"),
-            registry=self.registry,
         )
         # Finding a series by its labels takes longer than counting in it.
         self._commands_by = cache(self._commands.labels)
-        self._commits = Counter(
+        self._commits = counter(
             "creditledger_commits",
             "Transactions of the writer",
             ("succeeded",),
-            registry=self.registry,
         )
-        self._commit_seconds = Histogram(
+        self._commit_seconds = histogram(
             "creditledger_commit_seconds",
             "Time to decide and save one transaction's commands",
-            registry=self.registry,
             buckets=_LATENCY_BUCKETS,
         )
-        self._commit_size = Histogram(
+        self._commit_size = histogram(
             "creditledger_commit_commands",
             "Commands in one transaction",
-            registry=self.registry,
             buckets=_SIZE_BUCKETS,
         )
-        self._wait_seconds = Histogram(
+        self._wait_seconds = histogram(
             "creditledger_queue_seconds",
             "Time that a transaction's first command waited in the queue",
-            registry=self.registry,
             buckets=_LATENCY_BUCKETS,
         )
-        self._request_seconds = Histogram(
+        self._request_seconds = histogram(
             "creditledger_request_seconds",
             "Time from a request's headers to the end of its answer",
             ("route", "status"),
-            registry=self.registry,
             buckets=_LATENCY_BUCKETS,
         )
         self._request_seconds_by = cache(self._request_seconds.labels)
-        self._queue = Gauge(
-            "creditledger_queue_commands", "Commands in the queue", registry=self.registry
-        )
-        self._lag = Gauge(
+        self._queue = gauge("creditledger_queue_commands", "Commands in the queue")
+        self._lag = gauge(
             "creditledger_projection_lag_events",
             "Events that a projection has yet to handle",
             ("projection",),
-            registry=self.registry,
         )
-        self._stopped = Gauge(
+        self._stopped = gauge(
             "creditledger_projection_stopped",
             "1 where a projection has stopped at an event that it cannot handle",
             ("projection",),
-            registry=self.registry,
         )
-        self._publisher_lag = Gauge(
+        self._publisher_lag = gauge(
             "creditledger_publisher_lag_events",
             "Events that a topic has yet to get",
             ("topic",),
-            registry=self.registry,
         )
-
-        self._deliveries = Gauge(
+        self._deliveries = gauge(
             "creditledger_deliveries",
             "Deliveries of webhooks that are parked or failed",
             ("status", "reason"),
-            registry=self.registry,
         )
-        self._deliveries_waiting = Gauge(
+        self._deliveries_waiting = gauge(
             "creditledger_deliveries_waiting",
             "Deliveries of webhooks that have yet to be handled, or to be tried again",
-            registry=self.registry,
         )
         self._reconciliation = _Reconciliation(self.registry)
 

@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	&& command -v "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check simulate demo bench lock clean
+.PHONY: help install install-dev run test check simulate demo bench bench-growth lock clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ demo: install-dev ## Play the main job against the running service
 
 bench: install-dev ## Measure, as ratios to a yardstick on the same PostgreSQL
 	@exec $(BIN)/python bench/run.py
+
+bench-growth: install-dev ## Measure how cost grows with what grows
+	@exec $(BIN)/python bench/growth.py
 
 lock: ## Lock the newest dependencies that fit pyproject.toml (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

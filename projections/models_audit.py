@@ -72,19 +72,26 @@ class _Table(NamedTuple):
 
     def different(self, home: str, within: Streams, column: str | None) -> sql.Composed:
         """The statement that finds the rows that differ, of these streams."""
-        have = sql.SQL("true")
-        if column is not None:
-            have = sql.SQL("{} >= {}").format(sql.Identifier(column), sql.Literal(within.first))
-            if within.beyond is not None:
-                have += sql.SQL(" AND {} < {}").format(
-                    sql.Identifier(column), sql.Literal(within.beyond)
-                )
-        same = sql.SQL(" AND ").join(
-            sql.SQL("want.{key} = have.{key}").format(key=sql.Identifier(name)) for name in self.key
-        )
         return sql.SQL(_DIFFERENT).format(
-            table=sql.Identifier(self.name), home=sql.Identifier(home), within=have, same_key=same
+            table=sql.Identifier(self.name),
+            home=sql.Identifier(home),
+            within=_within(column, within),
+            same_key=sql.SQL(" AND ").join(map(_same, self.key)),
         )
+
+
+def _within(column: str | None, streams: Streams) -> sql.Composable:
+    if column is None:
+        return sql.SQL("true")
+    name = sql.Identifier(column)
+    least = sql.SQL("{} >= {}").format(name, sql.Literal(streams.first))
+    if streams.beyond is None:
+        return least
+    return sql.SQL("{} AND {} < {}").format(least, name, sql.Literal(streams.beyond))
+
+
+def _same(column: str) -> sql.Composable:
+    return sql.SQL("want.{key} = have.{key}").format(key=sql.Identifier(column))
 
 
 class ModelsAudit:
@@ -238,12 +245,13 @@ def _compare_account(
 
 
 def _state(account: CreditAccount) -> dict[str, Any]:
+    """What must be the same, in one order: rows come in any, and a finding shows them."""
     return {
         "customer": (account.customer_id, account.asset),
         "version": (account.version, account.recorded_at),
-        "lots": {lot.grant_id: lot for lot in account.lots},
-        "holds": account.holds,
-        "debts": {debt.grant_id: debt.amount for debt in account.debts.values()},
+        "lots": dict(sorted((lot.grant_id, lot) for lot in account.lots)),
+        "holds": dict(sorted(account.holds.items())),
+        "debts": dict(sorted((debt.grant_id, debt.amount) for debt in account.debts.values())),
         "overage": (
             account.overage_limit,
             account.overage_period,

@@ -66,6 +66,7 @@ class Subscriptions(Projection):
 
     name: ClassVar[str] = "subscriptions"
     tables: ClassVar[tuple[str, ...]] = ("subscriptions", "subscription_reports")
+    stream_column: ClassVar[str | None] = "stream"
     handles: ClassVar[tuple[type[Event], ...]] = SUBSCRIPTION_EVENTS
     ignores: ClassVar[tuple[type[Event], ...]] = all_but(*SUBSCRIPTION_EVENTS)
 

@@ -164,7 +164,7 @@ class LogAudit:
                 told = told or ProviderAudit(stream, self._findings)
                 told.take_in(event)
         if payment is not None:
-            self.counts.payments += payment.payment.pays is None
+            self.counts.payments += payment.payment.paid is not None
             self._billing.ask_payment(payment)
         if told is not None:
             self.counts.subscriptions += bool(told.subscription.version)

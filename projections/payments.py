@@ -98,7 +98,7 @@ class Payments(Projection):
         told = [
             (position, event)
             for position, event in events
-            # What is tied to a payment is no payment of its own.
+            # A tie alone makes no payment.
             if isinstance(event, PaymentEvent) and not isinstance(event, PaymentTied)
         ]
         if told:

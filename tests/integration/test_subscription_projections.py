@@ -34,7 +34,7 @@ from plan_story import (
     tied,
     whole,
 )
-from purchase_story import CUSTOMER
+from purchase_story import CUSTOMER, PACK_IS_500, purchase
 from story_reader import Reader
 from subscription_story import life, price, product, report
 
@@ -82,7 +82,6 @@ def test_a_subscription_stands_as_its_newest_report_says(reader: Reader) -> None
         "ends_at": END,
         "ended": True,
         "ended_at": END,
-        "pending_price_id": "starter",
         "pending_product_id": "prod_Plans",
     }
     told(reader, report("trialing", 0), report("canceled", 5, plan="pro", **state))
@@ -99,7 +98,6 @@ def test_a_subscription_stands_as_its_newest_report_says(reader: Reader) -> None
         "ends_at": None,
         "ended": False,
         "ended_at": None,
-        "pending_price_id": None,
         "pending_product_id": None,
     }
     last = {
@@ -113,7 +111,6 @@ def test_a_subscription_stands_as_its_newest_report_says(reader: Reader) -> None
         "ends_at": "2026-09-20T09:00:00.000000Z",
         "ended": True,
         "ended_at": "2026-09-20T09:00:00.000000Z",
-        "pending_price_id": "starter",
         "pending_product_id": "prod_Plans",
     }
     recorded_at = "2026-09-04T09:00:00.000000Z"
@@ -262,6 +259,12 @@ def test_what_went_to_an_earlier_payment_is_not_counted(reader: Reader) -> None:
 def test_what_is_tied_to_a_payment_is_none_of_its_own(reader: Reader) -> None:
     told(reader, tied("pi_1", "in_1"), STARTER)
     assert [row["provider_id"] for row in reader.payments()] == ["in_1"]
+
+
+def test_what_was_tied_first_and_then_bought_by_itself_is_a_payment(reader: Reader) -> None:
+    told(reader, tied("pi_1", "in_1"), PACK_IS_500, purchase(provider_id="pi_1"))
+    found = reader.the_payment()
+    assert (found["provider_id"], found["status"], found["granted"]) == ("pi_1", "paid", 1000)
 
 
 def test_what_was_revoked_by_hand_counts_towards_what_is_withdrawn(reader: Reader) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -19,7 +19,8 @@ from creditledger.consumers.runner import Runner
 from creditledger.domain.store import Unavailable
 from creditledger.infra import deliveries
 from creditledger.infra.database import Pool
-from creditledger.infra.delivery import Stream
+from creditledger.infra.delivery import Stream, Taken
+from creditledger.infra.parking import Parking
 from creditledger.infra.stripe_api import StripeApi
 from creditledger.infra.wiring import Service, open_stream
 
@@ -41,21 +42,24 @@ WORKERS: Final = 2
 BATCH: Final = 200
 
 
-def work(stream: Stream, runner: Runner, pool: Pool, *, retention: timedelta, stop: Event) -> None:
+def work(stream: Stream, runner: Runner, pool: Pool, *, stop: Event) -> None:
     """Take, try and settle deliveries until `stop` is set.
 
-    Several workers may run on one database, each in its own thread with its own `stream`. Old
-    deliveries are deleted after `retention`. While the stream cannot be reached it is tried again.
+    Several workers may run on one database, each in its own thread with its own `stream`. While
+    the stream cannot be reached it is tried again.
     """
-    cleaned = -CLEAN_SECONDS
+    parking, look_at = Parking(pool), 0.0
     while not stop.is_set():
         try:
-            if step(stream, runner) or deliveries.free(pool):
+            batch = step(stream, runner)
+            parking.parked(batch)
+            # Where there is always more to take, what is parked has its turn all the same.
+            if batch and monotonic() < look_at:
                 continue
-            if monotonic() - cleaned >= CLEAN_SECONDS:
-                deliveries.clean(pool, retention)
-                cleaned = monotonic()
-            stream.wait(WAIT_SECONDS)
+            freed = parking.free()
+            look_at = monotonic() + WAIT_SECONDS
+            if not batch and not freed:
+                stream.wait(WAIT_SECONDS)
         except Unavailable as error:
             _LOG.warning("webhooks wait: %s", error)
             stop.wait(RECONNECT_SECONDS)
@@ -64,11 +68,25 @@ def work(stream: Stream, runner: Runner, pool: Pool, *, retention: timedelta, st
             stop.wait(RECONNECT_SECONDS)
 
 
-def step(stream: Stream, runner: Runner) -> bool:
-    """Try the next deliveries; False where none was due. Raises Unavailable."""
+def step(stream: Stream, runner: Runner) -> Sequence[Taken]:
+    """Try the next deliveries, which are returned; none where none is due. Raises Unavailable."""
     with stream.take(BATCH) as batch:
         runner.handle(batch)
-        return bool(batch)
+    return batch
+
+
+def clean_until(stop: Event, pool: Pool, retention: timedelta) -> None:
+    """Delete deliveries that were settled longer ago than this, now and then, until `stop`."""
+    while not stop.is_set():
+        try:
+            while deliveries.clean(pool, retention) == deliveries.CLEANED_AT_ONCE:
+                if stop.is_set():
+                    return
+        except Unavailable as error:
+            _LOG.warning("old deliveries are deleted later: %s", error)
+        except Exception:  # noqa: BLE001 - it goes on with the next time
+            _LOG.exception("old deliveries are deleted later")
+        stop.wait(CLEAN_SECONDS)
 
 
 def consume(service: Service, stop: Event) -> None:
@@ -79,7 +97,7 @@ def consume(service: Service, stop: Event) -> None:
     def one(runner: Runner) -> None:
         stream = open_stream(settings, service.url, service.pool)
         try:
-            work(stream, runner, service.pool, retention=retention, stop=stop)
+            work(stream, runner, service.pool, stop=stop)
         finally:
             stream.close()
 
@@ -91,6 +109,8 @@ def consume(service: Service, stop: Event) -> None:
             line_items=line_items,
         )
         threads = [Thread(target=one, args=(runner,), name=f"webhooks-{n}") for n in range(WORKERS)]
+        cleaning = (stop, service.pool, retention)
+        threads.append(Thread(target=clean_until, args=cleaning, name="webhooks-clean"))
         for thread in threads:
             thread.start()
         for thread in threads:

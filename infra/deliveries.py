@@ -66,42 +66,31 @@ _REPLAY_ALL: Final = """
     WHERE status IN ('parked', 'failed') AND reason = %s
 """
 
-# Parked deliveries for which there is news since they were parked.
-_FREE: Final = """
-    UPDATE webhook_deliveries
-    SET status = 'received', due_at = now()
-    WHERE status = 'parked'
-      AND awaits <> '{}'
-      AND EXISTS (
-          SELECT FROM unnest(awaits) AS awaited (stream)
-          JOIN ledger_events ON originator_id = stream AND notification_id > seen_position
-      )
-"""
-
 # What is settled for good, and old; what waits or failed stays until somebody decides.
 _CLEAN: Final = """
     DELETE FROM webhook_deliveries
-    WHERE status IN ('done', 'ignored') AND settled_at < now() - %s
+    WHERE delivery_id = ANY (ARRAY(
+        SELECT delivery_id
+        FROM webhook_deliveries
+        WHERE status IN ('done', 'ignored') AND settled_at < now() - %s
+        ORDER BY settled_at
+        LIMIT %s
+        FOR UPDATE SKIP LOCKED
+    ))
 """
 
-
-def free(pool: Pool) -> int:
-    """Let parked deliveries be tried again for which there is news; return how many.
-
-    News is any event in a stream that a delivery waits for, past where the log stood when it was
-    parked: so none is missed, whichever of the two came first. Raises Unavailable.
-    """
-    with reaching(pool) as connection:
-        return connection.execute(_FREE).rowcount
+#: Deliveries that are deleted in one transaction: however many have become old at once, nobody
+#: waits long for what it holds.
+CLEANED_AT_ONCE: Final = 500
 
 
 def clean(pool: Pool, retention: timedelta) -> int:
-    """Delete deliveries that were done or ignored longer ago than this; return how many.
+    """Delete some deliveries that were done or ignored longer ago than this; return how many.
 
-    Raises Unavailable.
+    Fewer than CLEANED_AT_ONCE were the last of them. Raises Unavailable.
     """
     with reaching(pool) as connection:
-        return connection.execute(_CLEAN, (retention,)).rowcount
+        return connection.execute(_CLEAN, (retention, CLEANED_AT_ONCE)).rowcount
 
 
 async def open_deliveries(connection: AsyncConnection[Any]) -> Counts:

@@ -20,8 +20,8 @@ from creditledger.domain.provider_commands import (
 )
 from creditledger.domain.receipt import Batch, Outcome, Wish
 from creditledger.domain.store import Unavailable
-from creditledger.infra import deliveries
 from creditledger.infra.group_commit import Overloaded
+from creditledger.infra.parking import Parking
 from creditledger.infra.wiring import Service, machine_clock
 from provider_bodies import (
     PLOVER,
@@ -202,14 +202,14 @@ class TestParking:
             assert taken.verdict is not None
             assert taken.verdict.status == "parked"
             desk.wish(*PRICES)
-        assert deliveries.free(desk.parts.pool) == 1
+        assert Parking(desk.parts.pool).free() == 1
         desk.work_off()
         assert desk.available() == 600
 
     def test_what_has_no_news_stays_parked(self, desk: Desk) -> None:
         desk.tell(SESSION)
         desk.wish(SetPrice(provider="stripe", price_id="price_other", credits=Credits(1)))
-        assert deliveries.free(desk.parts.pool) == 0
+        assert Parking(desk.parts.pool).free() == 0
 
     def test_lines_that_the_api_tells_are_granted(self, priced: Desk) -> None:
         asked = []

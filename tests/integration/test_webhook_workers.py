@@ -155,7 +155,7 @@ def working(desk: Desk) -> Iterator[None]:
     worker = Thread(
         target=work,
         args=(desk.stream, desk.runner, desk.parts.pool),
-        kwargs={"retention": timedelta(days=90), "stop": stop},
+        kwargs={"stop": stop},
     )
     worker.start()
     try:

@@ -17,8 +17,8 @@ from creditledger.domain.account import CreditAccount
 from creditledger.domain.commands import Command
 from creditledger.domain.events import Balance
 from creditledger.domain.receipt import Receipt, Wish
-from creditledger.infra import deliveries
 from creditledger.infra.delivery import Delivery, read_delivery
+from creditledger.infra.parking import Parking
 from creditledger.infra.settings import Settings
 from creditledger.infra.wiring import Service, machine_clock, open_stream, service
 from provider_bodies import STRIPE_PACK, TERN, body, changed
@@ -62,7 +62,7 @@ class Desk:
 
     def work_off(self) -> None:
         """Try everything until nothing is due."""
-        while step(self.stream, self.runner) or deliveries.free(self.parts.pool):
+        while step(self.stream, self.runner) or Parking(self.parts.pool).free():
             pass
 
     def work_until(self, holds: Callable[[], bool], seconds: float = 40) -> None:

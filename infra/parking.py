@@ -1,0 +1,110 @@
+"""Parked deliveries, and when they are tried again: as soon as there is news that they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import inf
+from time import monotonic
+from typing import Final
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from creditledger.infra.arrays import uuid_array
+from creditledger.infra.database import Pool
+from creditledger.infra.delivery import Taken
+from creditledger.infra.event_log import reaching
+
+# Parked deliveries for which there is news since they were parked: of all, of those that are
+# named, or of those that await one of these streams. What somebody else holds is being freed.
+_FREE: Final = """
+    UPDATE webhook_deliveries
+    SET status = 'received', due_at = now()
+    WHERE delivery_id = ANY (ARRAY(
+        SELECT delivery_id
+        FROM webhook_deliveries
+        WHERE status = 'parked'
+          AND awaits <> '{{}}'
+          AND {which}
+          AND EXISTS (
+              SELECT FROM unnest(awaits) AS awaited (stream)
+              JOIN ledger_events ON originator_id = stream AND notification_id > seen_position
+          )
+        FOR UPDATE SKIP LOCKED
+    ))
+"""
+
+_FREE_ALL: Final = _FREE.format(which="true")
+_FREE_NAMED: Final = _FREE.format(which="delivery_id = ANY (%s::text[])")
+_FREE_AWAITING: Final = _FREE.format(which="awaits && %s::uuid[]")
+
+# Where something happened after a position, up to another.
+_CHANGED: Final = """
+    SELECT DISTINCT originator_id
+    FROM ledger_events
+    WHERE notification_id > %s AND notification_id <= %s
+"""
+
+_HEAD: Final = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
+
+#: The indexes are to be used even where the table was never analysed.
+_BY_INDEX: Final = "SET LOCAL enable_seqscan = off"
+
+#: How often a worker looks through all that is parked: for those whose worker died just after it
+#: had parked them, before it could see whether news had come meanwhile.
+LOOK_THROUGH_SECONDS: Final = 60.0
+
+#: More events than this are dearer to look at than all that is parked.
+_EVENTS_MAX: Final = 20_000
+
+
+class Parking:
+    """One worker's look-out for news that parked deliveries wait for. For one thread.
+
+    News is any event in a stream that a delivery waits for, past where the log stood when it was
+    parked: so none is missed, whichever of the two came first. What it costs depends on how much
+    is new, not on how much is parked: all of that is looked through by a worker that begins, and
+    rarely after that.
+    """
+
+    def __init__(self, pool: Pool, clock: Callable[[], float] = monotonic) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._position = 0
+        self._look_through_at = -inf
+        self._just_parked: list[str] = []
+
+    def parked(self, batch: Iterable[Taken]) -> None:
+        """Take note of what was parked: its news may have been there before it was."""
+        self._just_parked += [
+            taken.delivery.delivery_id
+            for taken in batch
+            if taken.verdict is not None and taken.verdict.status == "parked"
+        ]
+
+    def free(self) -> int:
+        """Let those be tried again for which there is news; return how many. Raises Unavailable."""
+        with reaching(self._pool) as connection, connection.transaction():
+            connection.execute(_BY_INDEX)
+            freed, position = self._free(connection)
+        self._just_parked = []
+        self._position = position
+        return freed
+
+    def _free(self, connection: Connection[TupleRow]) -> tuple[int, int]:
+        row = connection.execute(_HEAD).fetchone()
+        assert row is not None
+        position = int(row[0])
+        now = self._clock()
+        if now >= self._look_through_at or position - self._position > _EVENTS_MAX:
+            freed = connection.execute(_FREE_ALL).rowcount
+            self._look_through_at = now + LOOK_THROUGH_SECONDS
+            return freed, position
+        freed = 0
+        if self._just_parked:
+            freed += connection.execute(_FREE_NAMED, (self._just_parked,)).rowcount
+        if position > self._position:
+            changed = connection.execute(_CHANGED, (self._position, position)).fetchall()
+            streams = uuid_array(stream for (stream,) in changed)
+            freed += connection.execute(_FREE_AWAITING, (streams,)).rowcount
+        return freed, position

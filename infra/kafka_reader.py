@@ -133,6 +133,10 @@ class KafkaReader:
             consumer.pause(*consumer.assignment())
         elif paused := consumer.paused():
             consumer.resume(*paused)
+        if consumer._coordinator.rejoining:
+            # A question that ended while the group was being joined: kafka-python 3.0 may take
+            # that for done, and would have no partitions and no heartbeat ever after.
+            consumer._coordinator.request_rejoin()
         polled = consumer.poll(timeout_ms=round(_POLL_SECONDS * 1_000))
         self._keep_records_of(consumer.assignment())
         if polled:

@@ -13,8 +13,10 @@ from typing import Any, Final
 from kafka import KafkaAdminClient
 from kafka.admin import OffsetSpec
 from kafka.errors import (
+    CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     KafkaError,
+    NotCoordinatorError,
     RetriableError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -35,6 +37,12 @@ _CREATE_SECONDS_MAX: Final = 15.0
 
 
 _COORDINATOR_SECONDS: Final = 0.1
+
+_NO_COORDINATOR_YET: Final = (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    NotCoordinatorError,
+)
 
 
 # It tells of each of its own attempts as an error; what comes of them is raised, and told once.
@@ -182,7 +190,7 @@ def _committed(
     while True:
         try:
             offsets = admin.list_group_offsets({group: list(partitions)})[group]
-        except CoordinatorNotAvailableError:
+        except _NO_COORDINATOR_YET:
             # The first question after any group on a new cluster is asked a little too early.
             if monotonic() > deadline:
                 raise

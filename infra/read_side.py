@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Final, NamedTuple
 
@@ -73,24 +75,29 @@ def verify_ledger(url: str, at: datetime, *, processes: int | None = None) -> Re
     with (
         connection_pool(url, _VERIFY, size=2) as pool,
         EventLog(pool).frozen(tables_of(PROJECTIONS)) as log,
+        TemporaryDirectory(prefix="creditledger-verify-") as folder,
     ):
         if processes is None:
             processes = os.cpu_count() or 1 if log.head >= _WORTH_PROCESSES else 1
         proved = Proved()
         marks = marks_of(log, PROJECTIONS, proved.findings)
-        ground = _Ground(url, log.snapshot(), {p.name: mark for p, mark in marks.items()}, at)
+        names = {projection.name: mark for projection, mark in marks.items()}
+        ground = _Ground(url, log.snapshot(), names, at, Path(folder))
         for part in _proofs(ground, processes):
             proved.add(part)
         return report(log, PROJECTIONS, marks, at, proved)
 
 
 def _proofs(ground: _Ground, processes: int) -> Iterator[Proved]:
+    prove = partial(_prove, ground)
     if processes == 1:
-        yield from map(partial(_prove, ground), parts(1))
+        for step in parts(1):
+            yield from map(prove, step)
         return
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawning) as workers:
-        yield from workers.map(partial(_prove, ground), parts(_PARTS * processes))
+        for step in parts(_PARTS * processes):
+            yield from workers.map(prove, step)
 
 
 class _Ground(NamedTuple):
@@ -100,6 +107,7 @@ class _Ground(NamedTuple):
     snapshot: str
     marks: Mapping[str, int]
     at: datetime
+    folder: Path
 
 
 def _prove(ground: _Ground, part: Part) -> Proved:
@@ -114,7 +122,8 @@ def _prove(ground: _Ground, part: Part) -> Proved:
         beside.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         import_snapshot(beside, ground.snapshot)
         marks = {projection_named(name): mark for name, mark in ground.marks.items()}
-        return part.prove(Grounds(log=log, beside=beside, marks=marks, at=ground.at))
+        grounds = Grounds(log=log, beside=beside, marks=marks, at=ground.at, folder=ground.folder)
+        return part.prove(grounds)
 
 
 def start_projection(url: str, name: str) -> bool:

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from psycopg import Connection, DataError
+from psycopg import Connection
 
 from creditledger.projections import checkpoints
+from creditledger.projections.causes import RANGES, Causes, caused
 from creditledger.projections.findings import Difference, Findings, Witness
 from creditledger.projections.frozen_log import FrozenLog, PartedLog, Stored
 from creditledger.projections.log_audit import Counts, LogAudit, Totals, check_positions
@@ -72,6 +74,8 @@ class Grounds:
     beside: Connection[Any]
     marks: Mapping[Projection, int]
     at: datetime
+    #: Where the parts leave what events say of receipts.
+    folder: Path
 
 
 @dataclass(slots=True)
@@ -118,8 +122,9 @@ class StreamsPart(NamedTuple):
         }
         balances_at = next((at for p, at in marks.items() if p.name == _BALANCES), None)
         models = ModelsAudit(grounds.beside, marks, proved.findings)
+        causes = Causes(grounds.folder, self.streams.first.hex, proved.findings)
         audit = LogAudit(
-            _Passing(grounds.log.part(*self.streams), models, self.streams),
+            _Passing(grounds.log.part(*self.streams), self.streams, models, causes),
             proved.findings,
             balances_at=-1 if balances_at is None else balances_at,
             at=grounds.at,
@@ -135,12 +140,13 @@ class StreamsPart(NamedTuple):
         return proved
 
 
-class ModelsPart(NamedTuple):
-    """The read models whose rows follow from several streams."""
+class OrderPart(NamedTuple):
+    """The positions of all events, and the read models whose rows follow from several streams."""
 
     def prove(self, grounds: Grounds) -> Proved:
-        """Build them in the order of the log."""
+        """Go through the log in its order."""
         proved = Proved()
+        check_positions(grounds.log, proved.findings)
         marks = {
             projection: mark
             for projection, mark in grounds.marks.items()
@@ -154,35 +160,34 @@ class ModelsPart(NamedTuple):
 
 
 class ReceiptsPart(NamedTuple):
-    """All receipts, and the positions of all events."""
+    """Some ranges of receipts, once all streams have been walked through."""
+
+    ranges: Sequence[int]
 
     def prove(self, grounds: Grounds) -> Proved:
-        """Walk through the receipts."""
+        """Hold these receipts against what events say of them."""
         proved = Proved()
-        check_positions(grounds.log, proved.findings)
         audit = ReceiptsAudit(grounds.log, proved.findings)
-        try:
-            with grounds.log.connection.transaction():
-                audit.run()
-        except DataError as fault:
-            witness = Witness(proved.findings, "receipts", "the whole log")
-            witness.report("every event is JSON", "JSON", fault)
+        for number in self.ranges:
+            audit.run(number, caused(grounds.folder, number))
         proved.receipts = audit.receipts
         return proved
 
 
-Part = StreamsPart | ModelsPart | ReceiptsPart
+Part = StreamsPart | OrderPart | ReceiptsPart
 
 
-def parts(number: int) -> list[Part]:
-    """All that is to be proved, the streams in so many parts of about the same size.
+def parts(number: int) -> list[list[Part]]:
+    """All that is to be proved, in steps: the parts of each may be proved side by side.
 
-    Ids of streams are hashes, so equal ranges of them hold about equally many.
+    Streams, and receipts, are in `number` parts of about the same size: their ids are hashes, so
+    equal ranges of them hold about equally many.
     """
-    bounds = [UUID(int=(nth << 128) // number) for nth in range(number)]
-    ends: list[UUID | None] = [*bounds[1:], None]
-    streams = [StreamsPart(Streams(*pair)) for pair in zip(bounds, ends, strict=True)]
-    return [ReceiptsPart(), *streams, ModelsPart()]
+    firsts = [UUID(int=(nth << 128) // number) for nth in range(number)]
+    beyonds: list[UUID | None] = [*firsts[1:], None]
+    streams = [StreamsPart(Streams(*pair)) for pair in zip(firsts, beyonds, strict=True)]
+    receipts = [ReceiptsPart(range(nth, RANGES, number)) for nth in range(min(number, RANGES))]
+    return [[*streams, OrderPart()], [*receipts]]
 
 
 def marks_of(
@@ -231,21 +236,28 @@ def report(
 
 
 class _Passing:
-    """A part of the log, of which models are built while it is walked through."""
+    """A part of the log, of which others take notes while it is walked through."""
 
-    def __init__(self, log: FrozenLog, models: ModelsAudit, streams: Streams) -> None:
+    def __init__(
+        self, log: FrozenLog, streams: Streams, models: ModelsAudit, causes: Causes
+    ) -> None:
         self.connection = log.connection
         self.head = log.head
         self.gaps = log.gaps
         self.of_streams = log.of_streams
         self.at = log.at
         self._log = log
-        self._models = models
         self._streams = streams
+        self._models = models
+        self._causes = causes
 
     def by_stream(self) -> Iterator[Stored]:
         """All events of the part, stream by stream."""
-        return self._models.passing(self._log.by_stream(), self._streams)
+        for stored in self._models.passing(self._log.by_stream(), self._streams):
+            if stored.event is not None:
+                self._causes.take_in(stored.position, stored.event)
+            yield stored
+        self._causes.write()
 
 
 def _sum(one: N, other: N) -> N:

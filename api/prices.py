@@ -119,6 +119,7 @@ class ListedPrice(Told):
     expires_after_days: int | None
     plan_family: str | None
     version: str | int | None
+    internal_id: str | None = Field(description="The merchant's own name for it, where learned")
     origin: PriceOrigin | None = Field(
         description="`entered` by a person, or `learned` from the provider"
     )

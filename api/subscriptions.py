@@ -44,11 +44,8 @@ class SubscriptionState(Told):
     ends_at: Moment | None = Field(description="When it will end, where that is settled")
     ended: bool = Field(description="Whether it will not bill again")
     ended_at: Moment | None
-    pending_price_id: str | None = Field(
-        description="The plan that begins with the next period, where it is another"
-    )
     pending_product_id: str | None = Field(
-        description="That plan's product, where the provider tells only this"
+        description="The product whose plan begins with the next period, where it is another"
     )
 
 

@@ -33,7 +33,10 @@ EXPIRES_AFTER_DAYS_MAX: Final = 36_500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceTerms:
-    """What a price is worth; `expires_after_days` is None for the default of its kind."""
+    """What a price is worth; `expires_after_days` is None for the default of its kind.
+
+    `internal_id` is the merchant's own name for it, as the provider's metadata has it.
+    """
 
     credits: Credits
     asset: str
@@ -43,6 +46,7 @@ class PriceTerms:
     plan_family: str | None
     version: str | int | None
     origin: PriceOrigin
+    internal_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +195,7 @@ def learned_terms(learned: LearnedPrice) -> PriceTerms:
         plan_family=learned.plan_family,
         version=learned.version,
         origin="learned",
+        internal_id=learned.internal_id,
     )
 
 

@@ -182,8 +182,8 @@ class SubscriptionState:
     """What a provider's record of a subscription says at one moment; `status` is its own word.
 
     `quantity` counts units of `price_id`, seats for instance. `ended` says that it will not bill
-    again. `pending_price_id` is the plan that begins with the next period, where it is another;
-    `pending_product_id` names it where the provider tells only its product.
+    again. `pending_product_id` is the product whose plan begins with the next period, where it is
+    another.
     """
 
     status: str
@@ -196,7 +196,6 @@ class SubscriptionState:
     trial_ends_at: datetime | None = None
     ends_at: datetime | None = None
     ended_at: datetime | None = None
-    pending_price_id: str | None = None
     pending_product_id: str | None = None
 
 

@@ -28,7 +28,8 @@ _UPSERT: Final = """
     SET credits = excluded.credits, asset = excluded.asset, kind = excluded.kind,
         name = excluded.name, expires_after_days = excluded.expires_after_days,
         plan_family = excluded.plan_family, version = excluded.version,
-        origin = excluded.origin, product_id = excluded.product_id, active = excluded.active,
+        origin = excluded.origin, internal_id = excluded.internal_id,
+        product_id = excluded.product_id, active = excluded.active,
         position = excluded.position, recorded_at = excluded.recorded_at
 """
 
@@ -132,6 +133,7 @@ def _terms(terms: PriceTerms) -> dict[str, Any]:
         "plan_family": terms.plan_family,
         "version": terms.version,
         "origin": terms.origin,
+        "internal_id": terms.internal_id,
     }
 
 

@@ -38,6 +38,7 @@ PRICE_TERMS: Final = Shape(
         text("plan_family", "The plans among which it is one", null=True),
         fact("version", {"type": ["string", "integer"]}, "Of the plan", null=True),
         word("origin", get_args(PriceOrigin), "Entered by a person, or learned"),
+        text("internal_id", "The merchant's own name for it", null=True),
     ),
 )
 SUBSCRIPTION_STATE: Final = Shape(
@@ -54,8 +55,7 @@ SUBSCRIPTION_STATE: Final = Shape(
         moment("trial_ends_at", "When its trial ends", null=True),
         moment("ends_at", "When it will end", null=True),
         moment("ended_at", "When it ended", null=True),
-        text("pending_price_id", "The price that begins with the next period", null=True),
-        text("pending_product_id", "Its product, where only that is told", null=True),
+        text("pending_product_id", "What begins with the next period", null=True),
     ),
 )
 

@@ -33,7 +33,6 @@ _UPSERT: Final = """
         current_period_end = excluded.current_period_end, started_at = excluded.started_at,
         trial_ends_at = excluded.trial_ends_at, ends_at = excluded.ends_at,
         ended = excluded.ended, ended_at = excluded.ended_at,
-        pending_price_id = excluded.pending_price_id,
         pending_product_id = excluded.pending_product_id, as_of = excluded.as_of
 """
 
@@ -131,7 +130,6 @@ def _said(event: SubscriptionReported) -> dict[str, Any]:
         "ends_at": answers.instant(state.ends_at),
         "ended": state.ended,
         "ended_at": answers.instant(state.ended_at),
-        "pending_price_id": state.pending_price_id,
         "pending_product_id": state.pending_product_id,
     }
 

@@ -20,7 +20,6 @@ CREATE TABLE subscriptions (
     ends_at              timestamptz,
     ended                boolean     NOT NULL,
     ended_at             timestamptz,
-    pending_price_id     text,
     pending_product_id   text,
     as_of                timestamptz NOT NULL,
     recorded_at          timestamptz NOT NULL
@@ -77,7 +76,8 @@ ALTER TABLE prices
     ALTER COLUMN kind DROP NOT NULL,
     ALTER COLUMN origin DROP NOT NULL,
     ADD COLUMN product_id text,
-    ADD COLUMN active boolean;
+    ADD COLUMN active boolean,
+    ADD COLUMN internal_id text;
 
 -- prices: the products of the providers' catalogues.
 CREATE TABLE products (

@@ -65,7 +65,7 @@ def test_a_price_is_answered_as_it_stands(working: Caller) -> None:
     [listed] = working.get("/v1/prices")["prices"]
     recorded_at = listed.pop("recorded_at")
     assert recorded_at.endswith("Z")
-    assert listed == {**told, "product_id": None, "active": None}
+    assert listed == {**told, "product_id": None, "active": None, "internal_id": None}
 
 
 def test_what_does_not_fit_is_422_with_its_field(caller: Caller) -> None:

@@ -366,9 +366,10 @@ def test_the_newest_word_of_the_catalogue_stands_until_somebody_enters_another(
     def worth() -> Any:
         page = reader.ask(lambda c: prices(c, limit=50))
         [row] = [row for row in page["prices"] if row["price_id"] == "price_new"]
+        assert row["internal_id"] == ("plan-new" if row["version"] == "1" else None)
         return (row["credits"], row["origin"], row["version"], row["product_id"])
 
-    story = told(reader, price("price_new", 100, 1, version="1"))
+    story = told(reader, price("price_new", 100, 1, version="1", internal_id="plan-new"))
     assert worth() == (100, "learned", "1", "prod_Plans")
     for news, expected in (
         (price("price_new", 200, 3, version="2"), (200, "learned", "2", "prod_Plans")),

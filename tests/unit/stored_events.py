@@ -284,7 +284,6 @@ EXAMPLES: tuple[Event, ...] = (
             trial_ends_at=STARTS_AT,
             ends_at=ENDS_AT,
             ended_at=ENDS_AT,
-            pending_price_id="price_Starter",
             pending_product_id="prod_Starter",
         ),
         as_of=HAPPENED_AT,
@@ -306,6 +305,7 @@ EXAMPLES: tuple[Event, ...] = (
             plan_family="packs",
             version="2",
             origin="entered",
+            internal_id="pack-500",
         ),
     ),
     _build(
@@ -326,6 +326,7 @@ EXAMPLES: tuple[Event, ...] = (
             plan_family="packs",
             version="2",
             origin="learned",
+            internal_id="pack-500",
         ),
         as_of=HAPPENED_AT,
     ),

@@ -123,7 +123,7 @@ def life(name: str = "Kestrel", customer_id: str = CUSTOMER) -> Sequence[Command
         *paid(2, 3, returned("starter", 3), begun("pro", 3)),
         report("active", 3, plan="pro", **told),
         *paid(3, 6, returned("pro", 6), begun("starter", 6)),
-        report("active", 6, pending_price_id="starter", pending_product_id="prod_Plans", **told),
+        report("active", 6, pending_product_id="prod_Plans", **told),
         *paid(4, 8, returned("starter", 8), begun("team", 8)),
         report("active", 8, plan="team", quantity=2, trial_ends_at=BEGIN, **told),
         refunded(f"pi_{name}_2", 300),

@@ -30,6 +30,7 @@ from creditledger.domain.payment_events import (
     RefundReported,
     RefundTotalReported,
 )
+from creditledger.domain.price import PriceSet
 from creditledger.infra.mapper import EVENT_CLASSES, LedgerMapper
 from stored_events import EXAMPLES
 
@@ -77,6 +78,7 @@ EARLIER: dict[type[Event], dict[str, Any]] = {
     },
     RefundReported: {"source": None},
     RefundTotalReported: {"source": None},
+    PriceSet: {"terms": replace(BY_CLASS[PriceSet].terms, internal_id=None)},
 }
 
 

@@ -114,7 +114,9 @@ class PaymentReallotted(PaymentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentTied(PaymentEvent):
-    """This is no payment of its own: news about it is news about the payment that `pays` names."""
+    """News about this is news about the payment that `pays` names, as long as nothing was bought
+    with this alone.
+    """
 
     TOPIC: ClassVar[str] = "creditledger.PaymentTied"
 

@@ -37,9 +37,9 @@ simulate: install-dev ## Play seeded faults: SEEDS=1000 of them, or SEED=… onc
 	@PYTHONPATH=tests/unit exec $(BIN)/python tests/simulation/many_seeds.py \
 		--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED))
 
-demo: install-dev ## Play the main job against the running service
+demo: install-dev ## Play the main job and a subscription against the running service; KAFKA=1: on Kafka, by itself
 	@secrets="$$($(BIN)/creditledger sandbox)" && set -a && eval "$$secrets" && set +a \
-	&& exec $(BIN)/python examples/main_job.py
+	&& exec $(BIN)/python examples/demo.py
 
 bench: install-dev ## Measure, as ratios to a yardstick on the same PostgreSQL
 	@exec $(BIN)/python bench/run.py

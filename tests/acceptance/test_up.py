@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 COMMAND = [sys.executable, "-P", "-m", "creditledger.api.cli"]
-DEMO = Path(__file__).parents[2] / "examples" / "main_job.py"
+DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
@@ -144,7 +144,7 @@ def test_it_runs_tells_a_key_once_and_stops_cleanly(
 
 
 @pytest.mark.slow
-def test_the_main_job_with_nothing_configured(installation: Installation) -> None:
+def test_the_demo_with_nothing_configured(installation: Installation) -> None:
     with installation.up():
         variables = installation.run("sandbox").stdout
         environment = dict(line.split("=", 1) for line in variables.splitlines())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -126,7 +127,7 @@ class Books:
         for event in self.pending:
             if (event.originator_id, event.originator_version) == ref:
                 return event if isinstance(event, kind) else None
-        found = self._recent.get(ref) or self._store.events([ref]).get(ref)
+        found = self._recent.get(ref) or self._past.get(ref) or self._stored(ref)
         return found if isinstance(found, kind) else None
 
     def record(
@@ -165,16 +166,38 @@ class Books:
     # One batch of commands.
 
     _recent: dict[EventRef, Event]
+    #: Events that were saved before the batch began, and that it will look at.
+    _past: dict[EventRef, Event]
 
     def begin(self, streams: Collection[UUID]) -> None:
         """Begin with a batch, and load what it will need with one query."""
         self._versions = {}
         self._recent = {}
-        cold = [stream for stream in streams if stream not in self._kept]
+        self._past = {}
         self._loaded = {}
+        self._fetch(streams)
+
+    def look(self, kind: type[A], stream: UUID) -> A:
+        """The aggregate of a stream as it is at hand, for a forecast: nothing may rest on it."""
+        aggregate = self._kept.get(stream)
+        if aggregate is None and stream in self._loaded:
+            with suppress(WrongStream):
+                aggregate = self._load(kind, stream)
+        return aggregate if isinstance(aggregate, kind) else kind(stream)
+
+    def foresee(self, grant_ids: Collection[str]) -> None:
+        """Load what commands about these grants will need, with two queries."""
+        parsed = {grant_id: ids.parse_event_id(ids.GRANT, grant_id) for grant_id in grant_ids}
+        refs = {grant_id: ref for grant_id, ref in parsed.items() if ref is not None}
+        if refs:
+            self._fetch({ref.stream for ref in refs.values()} | {ids.trail_id(id_) for id_ in refs})
+            self._past = dict(self._store.events(list(refs.values())))
+
+    def _fetch(self, streams: Iterable[UUID]) -> None:
+        cold = [s for s in streams if s not in self._kept and s not in self._loaded]
         if cold:
             found = self._store.load(cold)
-            self._loaded = {stream: found.get(stream, _EMPTY) for stream in cold}
+            self._loaded.update((stream, found.get(stream, _EMPTY)) for stream in cold)
 
     def remember(self, events: Iterable[Event]) -> None:
         """Find these events by their ids although they are not saved yet."""
@@ -224,6 +247,9 @@ class Books:
         while len(self._kept) > self._cache_limit:
             self._kept.popitem(last=False)
         self._loaded = {}
+
+    def _stored(self, ref: EventRef) -> Event | None:
+        return self._store.events([ref]).get(ref)
 
     def _load(self, kind: type[A], stream: UUID) -> Aggregate:
         stored = self._loaded.pop(stream, None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from creditledger.domain.books import Books
 from creditledger.domain.errors import BatchRefused, LedgerError
 from creditledger.domain.events import Event
 from creditledger.domain.receipt import ACCEPTED, Batch, Receipt, Wish
@@ -59,6 +60,16 @@ def forecast(cases: Iterable[Case]) -> set[UUID]:
         for case in cases
         for wish in case.wishes()
         for stream in RULES[type(wish.command)].streams(wish.command)
+    }
+
+
+def grants_ahead(cases: Iterable[Case], books: Books) -> set[str]:
+    """The grants that the cases will look at, as far as what `forecast` found tells."""
+    return {
+        grant_id
+        for case in cases
+        for wish in case.wishes()
+        for grant_id in RULES[type(wish.command)].grants(wish.command, books)
     }
 
 

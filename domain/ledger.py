@@ -17,7 +17,16 @@ from uuid import UUID
 
 from creditledger.domain import ids
 from creditledger.domain.books import TIME, Books
-from creditledger.domain.case import Case, Told, brief_of, forecast, keys_of, number_of, refusal_of
+from creditledger.domain.case import (
+    Case,
+    Told,
+    brief_of,
+    forecast,
+    grants_ahead,
+    keys_of,
+    number_of,
+    refusal_of,
+)
 from creditledger.domain.errors import (
     BatchRefused,
     Failed,
@@ -88,6 +97,7 @@ class Ledger:
         self._first = {}
         try:
             self._books.begin(forecast(cases))
+            self._books.foresee(grants_ahead(cases, self._books))
             base = self._settle(cases)
         except BaseException:
             # What was decided is not saved, so the accounts at hand must not show it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from creditledger.domain import answers, ids
@@ -22,6 +22,7 @@ from creditledger.domain.errors import Invalid
 from creditledger.domain.grants import change_expiry, grant_credits
 from creditledger.domain.holds import capture_hold, hold_credits, release_hold
 from creditledger.domain.link import close_link, link_customer
+from creditledger.domain.payment import Payment
 from creditledger.domain.price import report_price, set_price
 from creditledger.domain.product import report_product
 from creditledger.domain.purchases import assign_purchase, record_purchase
@@ -40,11 +41,13 @@ from creditledger.domain.transfers import transfer_credits
 class Rule(NamedTuple):
     """`decide` refuses before it records anything but what is due; `streams` is a forecast.
 
-    A stream that the forecast misses is loaded when it is needed: that costs a query.
+    `grants` goes on with it where those streams are at hand: the grants that it will look at. What
+    the forecast misses is loaded when it is needed: that costs a query.
     """
 
     decide: Callable[[Any, Books], dict[str, Any]]
     streams: Callable[[Any], Iterable[UUID]]
+    grants: Callable[[Any, Books], Iterable[str]] = lambda *_: ()
 
 
 def refuse_misfit(command: c.Command, now: datetime) -> None:
@@ -99,8 +102,17 @@ def _payment(command: p.PaymentCommand) -> Iterable[UUID]:
     return (ids.payment_stream(command.provider, command.provider_id),)
 
 
+def _granted(command: p.PaymentCommand, books: Books) -> Iterable[str]:
+    """What was granted for the payment: what is refunded is taken from there."""
+    stream = ids.payment_stream(command.provider, command.provider_id)
+    return [grant.grant_id for grant in books.look(Payment, stream).grants]
+
+
 def _purchase(command: p.RecordPurchase) -> Iterable[UUID]:
     yield from _payment(command)
+    if command.customer_id is not None:
+        # Few prices are in another asset.
+        yield ids.account_id(command.customer_id, _CREDITS)
     if command.provider_customer_id is not None:
         yield ids.link_stream(command.provider, command.provider_customer_id)
     for line in command.lines or ():
@@ -121,6 +133,9 @@ def _link(command: p.LinkCustomer | p.CloseLink) -> Iterable[UUID]:
     return (ids.link_stream(command.provider, command.provider_customer_id),)
 
 
+#: The asset of prices that name none.
+_CREDITS: Final = "credits"
+
 RULES: dict[type[c.Command], Rule] = {
     c.GrantCredits: Rule(grant_credits, _own_account),
     c.DeductCredits: Rule(deduct_credits, _own_account),
@@ -135,12 +150,12 @@ RULES: dict[type[c.Command], Rule] = {
     c.RevokeGrant: Rule(revoke_grant, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
     c.ReinstateGrant: Rule(reinstate_grant, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
     c.ChangeExpiry: Rule(change_expiry, lambda x: _account_and_trail(ids.GRANT, x.grant_id)),
-    p.RecordPurchase: Rule(record_purchase, _purchase),
+    p.RecordPurchase: Rule(record_purchase, _purchase, _granted),
     p.AssignPurchase: Rule(assign_purchase, _payment),
-    p.ReportRefund: Rule(report_refund, _payment),
-    p.ReportRefundTotal: Rule(report_refund_total, _payment),
-    p.TiePayment: Rule(tie_payment, _payment),
-    p.ReportDispute: Rule(report_dispute, _payment),
+    p.ReportRefund: Rule(report_refund, _payment, _granted),
+    p.ReportRefundTotal: Rule(report_refund_total, _payment, _granted),
+    p.TiePayment: Rule(tie_payment, _payment, _granted),
+    p.ReportDispute: Rule(report_dispute, _payment, _granted),
     p.ReportSubscription: Rule(report_subscription, _subscription),
     p.ReportProduct: Rule(
         report_product, lambda x: (ids.product_stream(x.provider, x.product_id),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Any, Final
@@ -12,7 +13,7 @@ from kafka.errors import KafkaError
 
 from creditledger.domain.store import Unavailable
 from creditledger.infra.kafka_connection import REACH_SECONDS_MAX, reaching_kafka
-from creditledger.infra.kafka_sockets import opened
+from creditledger.infra.kafka_sockets import closed, opened
 
 _CLOSE_SECONDS_MAX: Final = 2.0
 
@@ -115,9 +116,5 @@ class Producer:
 
 def _close(producer: KafkaProducer) -> None:
     """Close a producer, whatever it still has: nobody stands by for that any more."""
-    try:
-        producer.close(timeout=_CLOSE_SECONDS_MAX)
-    except KafkaError:
-        # It closes nothing where it cannot send all; its thread and its records go all the same.
-        producer._sender.force_close()
-        producer._closed = True
+    with suppress(KafkaError):
+        closed(producer, timeout_seconds=_CLOSE_SECONDS_MAX)

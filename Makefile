@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	&& command -v "$$name" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check simulate demo bench bench-growth lock clean
+.PHONY: help install install-dev run test check simulate torture demo bench bench-growth lock clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,9 +37,19 @@ simulate: install-dev ## Play seeded faults: SEEDS=1000 of them, or SEED=… onc
 	@PYTHONPATH=tests/unit exec $(BIN)/python tests/simulation/many_seeds.py \
 		--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED))
 
-demo: install-dev ## Play the main job and a subscription against the running service; KAFKA=1: on Kafka, by itself
+MINUTES ?= 10
+
+torture: install-dev ## Kill everything at random under load, for MINUTES=10
+	@PYTHONPATH=tests/unit exec $(BIN)/python tests/acceptance/torture.py \
+		--minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+demo: install-dev ## Play the demo against the running service; KAFKA=1: on a Kafka, all by itself
+ifdef KAFKA
+	@PYTHONPATH=tests/unit exec $(BIN)/python examples/demo_on_kafka.py
+else
 	@secrets="$$($(BIN)/creditledger sandbox)" && set -a && eval "$$secrets" && set +a \
 	&& exec $(BIN)/python examples/demo.py
+endif
 
 bench: install-dev ## Measure, as ratios to a yardstick on the same PostgreSQL
 	@exec $(BIN)/python bench/run.py

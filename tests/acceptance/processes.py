@@ -19,9 +19,12 @@ _START_SECONDS = 60.0
 
 
 class Process:
-    """One `creditledger` process on a port and a database."""
+    """One `creditledger` process on a port and a database.
 
-    def __init__(self, name: str, database_url: str, folder: Path) -> None:
+    `settings` are further settings, by their names without the prefix.
+    """
+
+    def __init__(self, name: str, database_url: str, folder: Path, **settings: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -33,8 +36,10 @@ class Process:
             "CREDITLEDGER_DATABASE_URL": database_url,
             "CREDITLEDGER_PORT": str(self._port),
             "CREDITLEDGER_BOOTSTRAP_API_KEY": API_KEY,
+            **{f"CREDITLEDGER_{key}": value for key, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
 
     def __enter__(self) -> Self:
         self.start()
@@ -47,6 +52,7 @@ class Process:
 
     def start(self) -> None:
         """Start it; an API process answers when this returns."""
+        self._started = time.monotonic()
         log = (self._folder / f"{self._name}-{self._port}.log").open("ab")
         self._process = subprocess.Popen(
             [COMMAND, self._name],
@@ -60,18 +66,43 @@ class Process:
         if self._name == "serve":
             self._wait_until_alive()
 
+    def revive(self) -> bool:
+        """Start it again where it has ended by itself, as it does where it finds no database.
+
+        That is for the start alone: one that has been up lives through whatever happens.
+        """
+        assert self._process is not None
+        if self._process.poll() is None:
+            return False
+        lived_seconds = time.monotonic() - self._started
+        assert lived_seconds < _START_SECONDS, f"it ended by itself after {lived_seconds:.0f} s"
+        self.start()
+        return True
+
     def kill(self) -> None:
         """End it at once, with no chance to finish anything."""
         self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Let it do nothing, as if the machine had no time for it."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Ask it to stop, and expect that it stops cleanly."""
         assert self._end(signal.SIGTERM) == 0
 
     def _end(self, by: signal.Signals) -> int:
+        self._signal(by)
+        assert self._process is not None
+        return self._process.wait(30)
+
+    def _signal(self, by: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(by)
-        return self._process.wait(30)
 
     def _wait_until_alive(self) -> None:
         deadline = time.monotonic() + _START_SECONDS

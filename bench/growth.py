@@ -160,8 +160,6 @@ def kept_deliveries(server: str, sizes: list[int]) -> Grid:
             grid.add("page of deliveries, newest", at.query_ms(page))
             parked = partial(deliveries.deliveries, limit=_PAGE_ROWS, status="parked")
             grid.add("page of parked ones, there are none", at.query_ms(parked))
-            freed = median_ms(partial(deliveries.free, at.pool))
-            grid.add("freeing parked ones, there are none", freed)
         stream.close()
     return grid
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -16,10 +18,16 @@ from creditledger.domain.due import settle
 from creditledger.domain.events import AccountEvent, Balance, Context, Event
 from creditledger.domain.trails import Trail
 from creditledger.projections.account_sums import AccountSums
-from creditledger.projections.entry_lines import line_of
 from creditledger.projections.findings import Findings, Witness
 
 V = TypeVar("V", bound=Event)
+
+#: How a hold ends that is released.
+_ENDINGS: Final[Mapping[e.ReleaseReason, e.HoldOutcome]] = {
+    "voided": "released",
+    "lapsed": "lapsed",
+    "remainder": "captured",
+}
 
 #: An account that has not begun.
 _NOTHING: Final = Balance(0, 0, 0, 0, 0)
@@ -50,7 +58,6 @@ class AccountAudit:
         self._checkpoint = checkpoint
         self._after = _NOTHING
         self._sound = True
-        self._ended_holds: set[str] = set()
 
     @property
     def customer_id(self) -> str:
@@ -77,9 +84,8 @@ class AccountAudit:
             self._check_step(event, witness)
             if not self._sound:
                 return
-            open_before = set(self.sums.holds)
             self.sums.take_in(event, witness)
-            self._expect_trails(event, open_before - set(self.sums.holds))
+            self._expect_trails(event)
             self.account.apply(event)
         except _CANNOT_BE as fault:
             self._sound = False
@@ -109,35 +115,41 @@ class AccountAudit:
         """The balance after an event is that before it, changed by what the event says."""
         before, after = self._after, event.after
         self._after = after
-        witness.expect("total after it", before.total + line_of(event).amount, after.total)
-        held, debt = before.held, before.debt
+        total, held, debt = before.total, before.held, before.debt
         match event:
+            case e.Deducted():
+                total += event.overage - event.amount
+                if event.captured:
+                    held -= _sum(event.captured)
             case e.Held():
                 held += event.amount
-            case e.Deducted():
-                held -= sum(leg.amount for leg in event.captured)
             case e.Released():
                 held -= event.amount
             case e.Granted():
-                debt -= sum(share.amount for share in event.debt_repaid)
+                repaid = _sum(event.debt_repaid)
+                total += event.amount - repaid
+                debt -= repaid
+            case e.Refunded():
+                total += event.amount - event.overage
+            case e.Expired():
+                total -= _sum(event.lots)
             case e.Revoked():
+                total -= _sum(event.lots)
                 debt += event.debt
             case e.Recovered():
+                total -= event.amount
                 debt -= event.debt
             case e.Reinstated():
-                debt -= sum(share.amount for share in event.debt_cancelled)
+                total += _sum(event.lots)
+                debt -= _sum(event.debt_cancelled)
+        witness.expect("total after it", total, after.total)
         witness.expect("held after it", held, after.held)
         witness.expect("debt after it", debt, after.debt)
 
-    def _expect_trails(self, event: AccountEvent, closed: set[str]) -> None:
-        for hold_id in closed:
-            how = "captured"
-            if isinstance(event, e.Released):
-                how = {"voided": "released", "lapsed": "lapsed", "remainder": "captured"}[
-                    event.reason
-                ]
-            self._expect_trail(hold_id, "HoldEnded", how)
+    def _expect_trails(self, event: AccountEvent) -> None:
         match event:
+            case e.Released():
+                self._expect_trail(event.hold_id, "HoldEnded", _ENDINGS[event.reason])
             case e.Refunded():
                 refunded = self.sums.refunds[event.deduction_id].total()
                 self._expect_trail(event.deduction_id, "DeductionRefunded", refunded)
@@ -149,6 +161,8 @@ class AccountAudit:
                     self.bought += 1
             case e.Deducted():
                 self.transfers_out += event.transfer_to is not None
+                if event.hold_id is not None and event.hold_id not in self.sums.holds:
+                    self._expect_trail(event.hold_id, "HoldEnded", "captured")
             case e.Revoked() | e.Reinstated() | e.ExpiryChanged():
                 self._expect_revision(event.grant_id)
             case e.Recovered() if event.written_off:
@@ -210,8 +224,12 @@ class AccountAudit:
         witness.expect("overage refunded past what was used", 0, max(0, past))
 
     def _witness(self, event: AccountEvent) -> Witness:
-        place = ids.event_id(ids.EVENT, self.account.key, event.originator_version)
+        place = partial(ids.event_id, ids.EVENT, self.account.key, event.originator_version)
         return Witness(self._findings, "log", place, event.customer_id, event.asset)
+
+
+def _sum(legs: Iterable[e.LotAmount]) -> int:
+    return sum(leg.amount for leg in legs)
 
 
 class _Foresight:

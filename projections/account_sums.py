@@ -6,35 +6,18 @@ The two ways to the same figures are held against each other: see `account_audit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Final
 
 from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.account import period_start
 from creditledger.domain.amounts import CREDITS_MAX
-from creditledger.domain.events import AccountEvent, LotAmount
+from creditledger.domain.events import AccountEvent, Event, LotAmount
+from creditledger.projections.burn_order import BurnOrder, LotSums
 from creditledger.projections.findings import Witness
-
-
-@dataclass(slots=True)
-class LotSums:
-    """One grant: `left` counts what is free and what is held together."""
-
-    granted: int
-    starts: datetime
-    ends: datetime | None
-    left: int
-    held: int = 0
-    debt: int = 0
-    revoked: int = 0
-    written_off: int = 0
-
-    @property
-    def free(self) -> int:
-        """What is left and not held."""
-        return self.left - self.held
 
 
 @dataclass(slots=True)
@@ -60,6 +43,7 @@ class AccountSums:
     total: int = 0
     held: int = 0
     debt: int = 0
+    _order: BurnOrder = field(default_factory=BurnOrder)
 
     def take_in(self, event: AccountEvent, witness: Witness) -> None:
         """Add what an event says, and check that it makes sense by itself and after the others.
@@ -87,6 +71,7 @@ class AccountSums:
                 lot = self.lots[event.grant_id]
                 witness.expect("previous expiry", lot.ends, event.previous)
                 lot.ends = event.expires_at
+                self._order.put(lot)
             case e.OverageLimitSet() if event.period != self.period:
                 self.period = event.period
                 self.overages.clear()
@@ -106,7 +91,17 @@ class AccountSums:
         repaid = self._end_debts(event.debt_repaid)
         grant_id = ids.event_id(ids.GRANT, self.key, event.originator_version)
         rest = event.amount - repaid
-        self.lots[grant_id] = LotSums(event.amount, event.effective_at, event.expires_at, rest)
+        lot = LotSums(
+            grant_id,
+            event.originator_version,
+            event.priority,
+            event.amount,
+            event.effective_at,
+            event.expires_at,
+            rest,
+        )
+        self.lots[grant_id] = lot
+        self._order.put(lot)
         self.totals.update(granted=event.amount, repaid=repaid)
         self.total += rest
         witness.expect("more debt repaid than granted", 0, max(0, -rest))
@@ -115,8 +110,9 @@ class AccountSums:
         hold_id = ids.event_id(ids.HOLD, self.key, event.originator_version)
         self.holds[hold_id] = {leg.grant_id: leg.amount for leg in event.lots}
         self.lapses[hold_id] = event.expires_at
-        self._pin(event.lots, 1)
-        self._check_usable(event, event.lots, witness)
+        for leg in event.lots:
+            self._check_first(leg.grant_id, event.recorded_at, witness)
+            self._pin((leg,), 1)
         witness.expect("sum of the lots", event.amount, _sum(event.lots))
 
     def _deducted(self, event: e.Deducted, witness: Witness) -> None:
@@ -126,11 +122,14 @@ class AccountSums:
             self._unpin(event.hold_id, event.captured)
         self._pin(event.captured, -1)
         self._spend("spent", event.captured)
-        self._spend("spent", event.lots)
+        for leg in event.lots:
+            self._check_first(leg.grant_id, event.recorded_at, witness)
+            self._spend("spent", (leg,))
         if event.overage:
             self.totals["overage_used"] += event.overage
             self.overages.append((event.recorded_at, event.overage))
-        self._check_usable(event, event.lots, witness)
+            first = self._order.first(event.recorded_at)
+            witness.expect("free where overage was used", None, first and first.grant_id)
         parts = _sum(event.captured) + _sum(event.lots) + event.overage
         witness.expect("sum of lots and overage", event.amount, parts)
 
@@ -198,8 +197,11 @@ class AccountSums:
 
     def _pin(self, legs: Iterable[LotAmount], sign: int) -> None:
         for leg in legs:
-            self.lots[leg.grant_id].held += sign * leg.amount
+            lot = self.lots[leg.grant_id]
+            lot.held += sign * leg.amount
             self.held += sign * leg.amount
+            if sign < 0:
+                self._order.put(lot)
 
     def _unpin(self, hold_id: str, captured: Iterable[LotAmount]) -> None:
         pins = self.holds[hold_id]
@@ -218,7 +220,9 @@ class AccountSums:
 
     def _give(self, counted: str, legs: Iterable[LotAmount]) -> None:
         for leg in legs:
-            self.lots[leg.grant_id].left += leg.amount
+            lot = self.lots[leg.grant_id]
+            lot.left += leg.amount
+            self._order.put(lot)
             self.total += leg.amount
             self.totals[counted] += leg.amount
 
@@ -231,33 +235,53 @@ class AccountSums:
         self.totals["debt_ended"] += ended
         return ended
 
-    def _check_usable(
-        self, event: AccountEvent, legs: Iterable[LotAmount], witness: Witness
-    ) -> None:
-        now = event.recorded_at
-        for leg in legs:
-            lot = self.lots[leg.grant_id]
-            usable = lot.starts <= now and (lot.ends is None or now < lot.ends)
-            witness.expect(f"{leg.grant_id} is usable at {now.isoformat()}", True, usable)
+    def _check_first(self, grant_id: str, now: datetime, witness: Witness) -> None:
+        """The lot is usable and, of those that are and have something free, the first."""
+        first = self._order.first(now)
+        if first is None or first.grant_id != grant_id:
+            usable = self.lots[grant_id].usable(now)
+            witness.expect(f"{grant_id} is usable at {now.isoformat()}", True, usable)
+            witness.report("first in burn order", first and first.grant_id, grant_id)
 
     def _check_range(self, event: AccountEvent, witness: Witness) -> None:
         """No lot is ever less than empty, and no sum leaves the range of credits."""
-        for grant_id in _touched(event):
+        for grant_id in _TOUCHED[type(event)](event):
             lot = self.lots[grant_id]
-            worst = min(lot.free, lot.held, lot.debt, lot.written_off)
-            witness.expect(f"{grant_id} below nothing", 0, min(0, worst))
+            if lot.left < lot.held or lot.held < 0 or lot.debt < 0 or lot.written_off < 0:
+                worst = min(lot.free, lot.held, lot.debt, lot.written_off)
+                witness.expect(f"{grant_id} below nothing", 0, worst)
         largest = max(self.total, self.debt)
-        witness.expect("past the largest sum", 0, max(0, largest - CREDITS_MAX))
-
-
-def _touched(event: AccountEvent) -> set[str]:
-    touched: set[str] = set()
-    for name in ("lots", "captured", "debt_repaid", "debt_cancelled"):
-        touched.update(leg.grant_id for leg in getattr(event, name, ()))
-    if isinstance(event, e.Revoked | e.Recovered | e.Reinstated):
-        touched.add(event.grant_id)
-    return touched
+        if largest > CREDITS_MAX:
+            witness.expect("past the largest sum", 0, largest - CREDITS_MAX)
 
 
 def _sum(legs: Iterable[LotAmount]) -> int:
     return sum(leg.amount for leg in legs)
+
+
+def _lots_of(event: Any) -> list[str]:
+    return [leg.grant_id for leg in event.lots]
+
+
+def _nothing(event: Any) -> tuple[str, ...]:
+    return ()
+
+
+#: The grants on which an event leaves its mark.
+_TOUCHED: Final[Mapping[type[Event], Callable[[Any], Iterable[str]]]] = {
+    e.Granted: lambda event: [share.grant_id for share in event.debt_repaid],
+    e.Held: _lots_of,
+    e.Deducted: lambda event: [leg.grant_id for leg in (*event.lots, *event.captured)],
+    e.Released: _lots_of,
+    e.Refunded: _lots_of,
+    e.Expired: _lots_of,
+    e.Revoked: lambda event: [event.grant_id, *_lots_of(event)],
+    e.Recovered: lambda event: [event.grant_id],
+    e.Reinstated: lambda event: [
+        event.grant_id,
+        *_lots_of(event),
+        *(share.grant_id for share in event.debt_cancelled),
+    ],
+    e.ExpiryChanged: _nothing,
+    e.OverageLimitSet: _nothing,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -46,13 +47,13 @@ class Findings:
             self.kept.append(difference)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Witness:
-    """Reports differences of one model at one place."""
+    """Reports differences of one model at one place, which may be told only where it is needed."""
 
     findings: Findings
     model: str
-    place: str
+    place: str | Callable[[], str]
     customer_id: str | None = None
     asset: str | None = None
 
@@ -68,7 +69,7 @@ class Witness:
         self.findings.add(
             Difference(
                 model=self.model,
-                place=self.place,
+                place=self.place if isinstance(self.place, str) else self.place(),
                 what=what,
                 expected=str(expected),
                 found=str(found),

@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: Another place that is laid out as Maven Central is.
-REPOSITORY: Final = os.environ.get(
-    "CREDITLEDGER_TEST_MAVEN_REPOSITORY", "https://repo.maven.apache.org/maven2"
-)
+#: Where there is no Maven: the address of a place that is laid out as Maven Central is.
+REPOSITORY: Final = os.environ.get("CREDITLEDGER_TEST_MAVEN_REPOSITORY")
 
 #: The oldest Java that this Kafka runs on.
 JAVA_OLDEST: Final = 17
@@ -93,10 +91,17 @@ def hashed(path: Path) -> str:
 
 
 def _fetch(wanted: list[Artifact], folder: Path) -> None:
-    """By Maven, which knows of mirrors; or else from the repository itself."""
-    ways: list[Callable[[list[Artifact], Path], None]] = [_download]
+    """By Maven, which knows where its artifacts are, or from the place that was named."""
+    ways: list[Callable[[list[Artifact], Path], None]] = []
     if shutil.which("mvn"):
-        ways.insert(0, _copy_with_maven)
+        ways.append(_copy_with_maven)
+    if REPOSITORY is not None:
+        ways.append(_download)
+    if not ways:
+        raise NoKafka(
+            "Apache Kafka cannot be fetched: install Maven, or name a repository in"
+            " CREDITLEDGER_TEST_MAVEN_REPOSITORY"
+        )
     failures = []
     for way in ways:
         try:

@@ -31,6 +31,7 @@ class Demo:
         self.run = uuid.uuid4().hex[:8]
         self.customer = f"{name}-{self.run}"
         self.wrong = 0
+        self.deliveries = 0
         key = _setting("CREDITLEDGER_API_KEY")
         self.http = httpx.Client(
             base_url=os.environ.get("CREDITLEDGER_URL", "http://127.0.0.1:8000"),
@@ -162,6 +163,7 @@ class Demo:
         url = f"{self.http.base_url}".rstrip("/") + f"/webhooks/{provider}"
         headers["Content-Type"] = "application/json"
         first, again = (httpx.post(url, content=body, headers=headers) for _ in range(2))
+        self.deliveries += 2
         same = first.status_code == again.status_code
         found = first.status_code if same else (first.status_code, again.status_code)
         self.check(f"{provider} sends {kind}, twice", found, 202)

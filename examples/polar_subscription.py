@@ -10,7 +10,7 @@ from demo_client import Demo
 
 
 def play(beside: Demo) -> None:
-    """Play it with another customer; what is wrong counts with the story beside it."""
+    """Play it with another customer; what is sent and what is wrong counts with that beside."""
     demo = Demo("wren")
     print(f"Meanwhile, a subscription at Polar, as customer {demo.customer}")
     basic, team = _price(demo, 1), _price(demo, 2)
@@ -41,6 +41,7 @@ def play(beside: Demo) -> None:
     demo.wait_until("the subscription", lambda: _told(demo), expected)
     demo.wait_for("available until then", 4000)
     beside.wrong += demo.wrong
+    beside.deliveries += demo.deliveries
 
 
 def _report(demo: Demo, what: str, at: datetime, state: dict[str, Any]) -> None:

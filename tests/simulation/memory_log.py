@@ -9,7 +9,7 @@ from uuid import UUID
 
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
-from creditledger.infra.event_log import StoredEvent
+from creditledger.infra.frozen_log import StoredEvent
 from creditledger.projections.findings import Findings
 from creditledger.projections.log_audit import LogAudit
 from memory_store import MemoryStore

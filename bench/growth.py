@@ -34,6 +34,7 @@ _CUSTOMER = "ada"
 _PLENTY = Credits(1_000_000_000)
 _LOT = 10_000
 _PAGE_ROWS = 50
+_THOUSANDS = [1_000, 10_000, 100_000]
 
 
 def main() -> None:
@@ -47,18 +48,22 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="creditledger-growth-") as folder,
         embedded_postgres(Path(folder), {"max_wal_size": "4GB"}) as server,
     ):
-        sizes = [10**power for power in range(9) if 10**power <= arguments.most]
-        for measured in (
-            lots(server, sizes),
-            open_holds(server, sizes),
-            history(server, [1_000, 10_000, 100_000]),
-            accounts(server, [1_000, 10_000, 100_000]),
-            kept_deliveries(server, [1_000, 10_000, 100_000]),
-            events(server, [10**power for power in range(4, 9) if 10**power <= arguments.events]),
+        for topic, sizes in (
+            (lots, _powers(arguments.most)),
+            (open_holds, _powers(arguments.most)),
+            (history, _THOUSANDS),
+            (accounts, _THOUSANDS),
+            (kept_deliveries, _THOUSANDS),
+            (events, _powers(arguments.events)[4:]),
         ):
-            print(measured.markdown(), flush=True)
+            print(topic(server, sizes).markdown(), flush=True)
             print()
     print(f"Done in {time.monotonic() - began:.0f} s.")
+
+
+def _powers(most: int) -> list[int]:
+    """1, 10, 100 … as far as to `most`."""
+    return [10**power for power in range(len(str(most))) if 10**power <= most]
 
 
 def lots(server: str, sizes: list[int]) -> Grid:

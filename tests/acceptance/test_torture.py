@@ -13,7 +13,7 @@ from torture import torture
 
 pytestmark = pytest.mark.slow
 
-_SECONDS = 110.0
+_SECONDS = 105.0
 _SEED = 1
 
 

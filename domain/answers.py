@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from creditledger.domain.account import CreditAccount
+from creditledger.domain.events import AccountEvent, Balance
 from creditledger.domain.lots import Lot
 
 
@@ -19,9 +20,17 @@ def instant(moment: datetime | None) -> str | None:
 
 def balance(account: CreditAccount) -> dict[str, Any]:
     """The account's five figures."""
-    figures = account.balance()
+    return _figures(account.asset, account.balance())
+
+
+def balance_after(event: AccountEvent) -> dict[str, Any]:
+    """The same as they are right after an event, which carries them."""
+    return _figures(event.asset, event.after)
+
+
+def _figures(asset: str, figures: Balance) -> dict[str, Any]:
     return {
-        "asset": account.asset,
+        "asset": asset,
         "available": figures.available,
         "held": figures.held,
         "scheduled": figures.scheduled,

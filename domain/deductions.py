@@ -8,7 +8,7 @@ from typing import Any
 from creditledger.domain import answers, ids
 from creditledger.domain import events as e
 from creditledger.domain.account import CreditAccount
-from creditledger.domain.amounts import CREDITS_MAX, Credits
+from creditledger.domain.amounts import CREDITS_MAX, NO_CREDITS, Credits
 from creditledger.domain.books import Books
 from creditledger.domain.commands import DeductCredits, SetOverageLimit
 from creditledger.domain.due import settle
@@ -22,7 +22,7 @@ def deduct_credits(command: DeductCredits, books: Books) -> dict[str, Any]:
     settle(account, books)
     drawn, overage = draw(account, command.amount)
     deduction_id = account.next_id(ids.DEDUCTION)
-    books.record(
+    deducted = books.record(
         account,
         e.Deducted,
         amount=command.amount,
@@ -35,7 +35,7 @@ def deduct_credits(command: DeductCredits, books: Books) -> dict[str, Any]:
         "amount": command.amount,
         "from": answers.drawn(drawn),
         "overage": overage,
-        "balance": answers.balance(account),
+        "balance": answers.balance_after(deducted),
     }
 
 
@@ -60,7 +60,9 @@ def draw(account: CreditAccount, amount: int) -> tuple[list[tuple[Lot, int]], Cr
     more overage than can be counted would be used.
     """
     available = account.available
-    overage = max(0, amount - available)
+    if amount <= available:
+        return account.lots.plan(amount), NO_CREDITS
+    overage = amount - available
     if overage > account.overage_left:
         raise InsufficientCredits(
             available=available, required=amount, overage_left=account.overage_left
@@ -72,4 +74,4 @@ def draw(account: CreditAccount, amount: int) -> tuple[list[tuple[Lot, int]], Cr
 
 def legs_of(drawn: Iterable[tuple[Lot, int]]) -> tuple[e.LotAmount, ...]:
     """The same as an event says it."""
-    return tuple(e.LotAmount(lot.grant_id, Credits(amount)) for lot, amount in drawn)
+    return tuple([e.LotAmount(lot.grant_id, Credits(amount)) for lot, amount in drawn])

@@ -33,7 +33,7 @@ def hold_credits(command: HoldCredits, books: Books) -> dict[str, Any]:
     drawn = account.lots.plan(command.amount)
     hold_id = account.next_id(ids.HOLD)
     expires_at = now + timedelta(seconds=expires_in)
-    books.record(
+    held = books.record(
         account,
         e.Held,
         amount=command.amount,
@@ -46,7 +46,7 @@ def hold_credits(command: HoldCredits, books: Books) -> dict[str, Any]:
         "amount": command.amount,
         "expires_at": answers.instant(expires_at),
         "from": answers.drawn(drawn),
-        "balance": answers.balance(account),
+        "balance": answers.balance_after(held),
     }
 
 

@@ -58,8 +58,8 @@ def refuse_misfit(command: c.Command, now: datetime) -> None:
     if command.happened_at is not None and command.happened_at > now:
         reason = f"lies in the future (now {answers.instant(now)})"
         raise Invalid(field="happened_at", reason=reason)
-    for field, least in _RANGES:
-        credits_ = getattr(command, field, None)
+    for field, least in _RANGES_OF[type(command)]:
+        credits_ = getattr(command, field)
         if isinstance(credits_, int) and not least <= credits_ <= CREDITS_MAX:
             reason = f"is {credits_}, and can be {least} to {CREDITS_MAX}"
             raise Invalid(field=field, reason=reason)
@@ -165,4 +165,8 @@ RULES: dict[type[c.Command], Rule] = {
     p.LinkCustomer: Rule(link_customer, _link),
     p.CloseLink: Rule(close_link, _link),
     c.ExpireDue: Rule(expire_due, lambda x: (x.account_id,)),
+}
+
+_RANGES_OF: dict[type[c.Command], list[tuple[str, int]]] = {
+    kind: [(field, least) for field, least in _RANGES if hasattr(kind, field)] for kind in RULES
 }

@@ -48,7 +48,7 @@ _LOOK_SECONDS: Final = 1.0
 #: Objects that are made before Python looks for cycles among the young ones, and how much more
 #: rarely among the older ones: what is kept here for long (accounts, receipts) has none, and
 #: looking through it at Python's own pace took a third of a command's time.
-_COLLECTION_THRESHOLDS: Final = (10_000, 20, 100)
+_COLLECTION_THRESHOLDS: Final = (50_000, 20, 100)
 
 _Parent = Annotated[int | None, typer.Option(hidden=True)]
 

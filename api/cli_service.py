@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -19,6 +20,7 @@ import uvicorn
 
 from creditledger.api.app import create_app
 from creditledger.api.corked import CorkedHttp
+from creditledger.api.jobs import Job, run_jobs
 from creditledger.api.metrics import Metrics
 from creditledger.api.processes import (
     ProcessEnded,
@@ -26,24 +28,16 @@ from creditledger.api.processes import (
     run_processes,
     stop_with_parent,
 )
-from creditledger.consumers.publisher import publish
-from creditledger.consumers.worker import consume
 from creditledger.infra.clients import ensure_first_key
 from creditledger.infra.database import connect
 from creditledger.infra.embedded_postgres import embedded_postgres, running_postgres
 from creditledger.infra.migrate import migrate
-from creditledger.infra.read_side import keep_up
-from creditledger.infra.reconciliation_schedule import reconcile_until
 from creditledger.infra.sandbox import SANDBOX_FILE, webhook_secrets, with_sandbox_secrets
 from creditledger.infra.settings import PREFIX, Settings, load_settings, without_password
-from creditledger.infra.sweeper import sweep_until
-from creditledger.infra.wiring import Service, machine_clock, ready_database, service
+from creditledger.infra.wiring import ready_database, service
 
 #: How long `serve` lets requests in hand finish when it is told to stop.
 _GRACE_SECONDS: Final = 10
-
-#: How often `work` looks whether its jobs are still at it.
-_LOOK_SECONDS: Final = 1.0
 
 #: Objects that are made before Python looks for cycles among the young ones, and how much more
 #: rarely among the older ones: what is kept here for long (accounts, receipts) has none, and
@@ -96,7 +90,15 @@ def serve(parent: _Parent = None) -> None:
             )
 
 
-def work(parent: _Parent = None) -> None:
+def work(
+    jobs: Annotated[
+        list[Job] | None, typer.Argument(help="These jobs alone; all where none is named")
+    ] = None,
+    heartbeat: Annotated[
+        Path | None, typer.Option(help="A file to touch every second while no job hangs")
+    ] = None,
+    parent: _Parent = None,
+) -> None:
     """Run the projections, the webhook consumer, the sweeper and, with Kafka, the publisher."""
     settings = _begin(parent)
     url = ready_database(settings)
@@ -104,47 +106,11 @@ def work(parent: _Parent = None) -> None:
         try:
             with service(settings, url, name="creditledger work") as running:
                 _collect_rarely()
-                _work(running)
+                run_jobs(running, jobs or [], heartbeat)
         except KeyboardInterrupt:
             pass
         except ProcessEnded as ended:
             sys.exit(f"creditledger: {ended}")
-
-
-def _work(running: Service) -> None:
-    """Do the jobs until interrupted. Raises ProcessEnded where one of them ends by itself."""
-    stop = threading.Event()
-
-    def sweep() -> None:
-        interval_seconds = running.settings.sweep_interval_seconds
-        sweep_until(
-            stop, running.pool, running.writer, now=machine_clock, interval_seconds=interval_seconds
-        )
-
-    def reconcile() -> None:
-        reconcile_until(
-            *(stop, running.settings, running.url, running.pool, running.stream), now=machine_clock
-        )
-
-    jobs = [
-        threading.Thread(target=keep_up, args=(running, stop), name="projections"),
-        threading.Thread(target=consume, args=(running, stop), name="webhooks"),
-        threading.Thread(target=sweep, name="sweeper"),
-        threading.Thread(target=reconcile, name="reconciliation"),
-    ]
-    if running.settings.kafka_bootstrap_servers is not None:
-        jobs.append(threading.Thread(target=publish, args=(running, stop), name="publisher"))
-    for job in jobs:
-        job.start()
-    try:
-        while all(job.is_alive() for job in jobs):
-            jobs[0].join(_LOOK_SECONDS)
-        ended = next(job.name for job in jobs if not job.is_alive())
-        raise ProcessEnded(f"the thread of the {ended} ended by itself")
-    finally:
-        stop.set()
-        for job in jobs:
-            job.join()
 
 
 def _up(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from functools import partial
 from random import Random
 from unittest.mock import patch
@@ -47,6 +48,11 @@ _DOWN_SECONDS_MAX = 3.0
 #: Longer than anything that was under way may take.
 _QUIET_SECONDS = 45.0
 _LAST_SECONDS = 10.0
+
+
+#: How far the processes' clocks are off.
+_IN_TIME = (timedelta(0),)
+_SKEWED = (timedelta(0), timedelta(seconds=2), -timedelta(seconds=3))
 
 
 class Failure(AssertionError):
@@ -85,6 +91,7 @@ class Simulation:
         self._chance = chance
         self._read_side = read_side
         self._log = MemoryStore() if read_side is None else MirroredStore(read_side.begin())
+        skews = chance.choice((_IN_TIME, _SKEWED))
         self._machine = Machine(
             scheduler=self.scheduler,
             log=self._log,
@@ -92,15 +99,17 @@ class Simulation:
             faults=Faults.drawn(chance),
             batch_limit=chance.choice((1, 3, 1000)),
             cache_limit=chance.choice((1, 5, 1000)),
+            skewed=skews is _SKEWED,
         )
         self._world = World(scale=chance.choice((1, 1, 1, LARGEST // 10)))
         self._stream = SimulatedStream(
             self._log, self.scheduler, fault_rate=chance.choice((0, 10, 100))
         )
-        self._apis = [Api(name, self._machine) for name in ("api 1", "api 2")]
+        self._apis = [Api(name, self._machine, chance.choice(skews)) for name in ("api 1", "api 2")]
         self._processes: list[Api] = [*self._apis]
         for name in ("worker 1", "worker 2"):
-            self._processes.append(Worker(name, self._machine, self._stream, read_side))
+            skew = chance.choice(skews)
+            self._processes.append(Worker(name, self._machine, skew, self._stream, read_side))
         self._clients = [
             Client(number, self._machine, self._apis, self._world) for number in range(_CLIENTS + 1)
         ]

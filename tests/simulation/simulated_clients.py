@@ -16,7 +16,7 @@ from creditledger.domain.errors import KeyReused
 from creditledger.domain.receipt import Batch, BatchReceipt, Outcome, Receipt, Wish
 from creditledger.domain.store import Unavailable
 from creditledger.infra.group_commit import Overloaded
-from moves import WHO, Step, World
+from moves import WHO, Step, Transfer, World
 from scheduler import Scheduler
 from simulated_processes import Api, Machine
 
@@ -51,9 +51,11 @@ class Call:
     answers: list[Answer] = field(default_factory=list)
 
     @property
-    def is_remembered(self) -> bool:
-        """Whether it has left a receipt, as far as its caller knows."""
-        return self.item.key is not None and isinstance(self.answers[0].told, REMEMBERED)
+    def remembered(self) -> Answer | None:
+        """The first answer that left a receipt, where it has a key and there was one."""
+        if self.item.key is None:
+            return None
+        return next((one for one in self.answers if isinstance(one.told, REMEMBERED)), None)
 
     def wishes(self) -> Sequence[Wish]:
         """Its wishes: one, or a batch's."""
@@ -84,7 +86,7 @@ class Client:
             if self._chance.random() < 0.2:
                 # Once more, long after the answer: the first one must come again.
                 self._insist(partial(self._ask, call))
-            if call.is_remembered and self._chance.random() < 0.1:
+            if call.remembered is not None and self._chance.random() < 0.1:
                 self._insist(partial(self._misuse, call))
 
     def enter(self, *commands: Command) -> None:
@@ -134,7 +136,11 @@ class Client:
 
     def _bind(self) -> Step:
         log, now = self._machine.log, self._scheduler.now()
-        return draw_move(self._chance, now).bind(log, self._world, now)
+        move = draw_move(self._chance, now)
+        while self._machine.skewed and isinstance(move, Transfer):
+            # The model knows one moment for both accounts; each has reached one of its own.
+            move = draw_move(self._chance, now)
+        return move.bind(log, self._world, now)
 
     def _wish(self, command: Command, *, keyed: bool = True) -> Wish:
         self._sent += 1

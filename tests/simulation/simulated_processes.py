@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 
 from creditledger.consumers import worker
@@ -32,7 +33,8 @@ _WORKERS = 2
 class Machine:
     """What all processes share: the time, the log and how it is reached.
 
-    `batch_limit` and `cache_limit` are those of every writer, drawn small at times.
+    `batch_limit` and `cache_limit` are those of every writer, drawn small at times; `skewed` tells
+    that the processes' clocks differ.
     """
 
     scheduler: Scheduler
@@ -41,24 +43,26 @@ class Machine:
     faults: Faults
     batch_limit: int
     cache_limit: int
+    skewed: bool
 
 
 class Api:
-    """An API process: a ledger behind its queue."""
+    """An API process: a ledger behind its queue. Its clock is off by `skew`."""
 
-    def __init__(self, name: str, machine: Machine) -> None:
+    def __init__(self, name: str, machine: Machine, skew: timedelta) -> None:
         self.name = name
         #: Counts the starts: who waits for an answer of an earlier one waits in vain.
         self.life = 0
         self.queue: CommitQueue | None = None
         self._machine = machine
+        self._skew = skew
         self._tasks: list[Task] = []
 
     def start(self) -> None:
         """Begin with nothing in memory."""
         machine, scheduler = self._machine, self._machine.scheduler
         store = SimulatedStore(machine.log, machine.lock, machine.faults, scheduler)
-        ledger = Ledger(store, now=scheduler.now, cache_limit=machine.cache_limit)
+        ledger = Ledger(store, now=self.now, cache_limit=machine.cache_limit)
         queue = CommitQueue(
             ledger,
             queue_limit=_QUEUE_LIMIT,
@@ -78,6 +82,10 @@ class Api:
         for task in self._tasks:
             self._machine.scheduler.kill(task)
         self._tasks = []
+
+    def now(self) -> datetime:
+        """The moment, by this process's clock."""
+        return self._machine.scheduler.now() + self._skew
 
     def _go_on(self, part: str, function: Callable[[], None]) -> None:
         self._tasks.append(self._machine.scheduler.spawn(f"{self.name} {part}", function))
@@ -114,9 +122,14 @@ class Worker(Api):
     """A process that works off deliveries through a ledger of its own, and keeps read models."""
 
     def __init__(
-        self, name: str, machine: Machine, stream: SimulatedStream, read_side: ReadSide | None
+        self,
+        name: str,
+        machine: Machine,
+        skew: timedelta,
+        stream: SimulatedStream,
+        read_side: ReadSide | None,
     ) -> None:
-        super().__init__(name, machine)
+        super().__init__(name, machine, skew)
         self._stream = stream
         self._read_side = read_side
 
@@ -124,7 +137,7 @@ class Worker(Api):
         """Begin with nothing in memory and nothing in hand."""
         super().start()
         scheduler, read_side = self._machine.scheduler, self._read_side
-        runner = Runner(self, now=scheduler.now, stripe_livemode=False)
+        runner = Runner(self, now=self.now, stripe_livemode=False)
         for number in range(_WORKERS):
             self._go_on(f"consumer {number}", lambda: self._consume(runner))
         if read_side is not None:

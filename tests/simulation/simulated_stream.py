@@ -46,12 +46,13 @@ class SimulatedStream:
         self._log = log
         self._scheduler = scheduler
 
-    def put(self, delivery: Delivery) -> None:
-        """Keep a delivery once; where that fails, it may have been kept or not."""
+    def put(self, *deliveries: Delivery) -> None:
+        """Keep deliveries once; where that fails, they may have been kept or not."""
         self._travel()
-        known = {kept.delivery.delivery_id for kept in self.kept}
-        if delivery.delivery_id not in known:
-            self.kept.append(_Kept(delivery, self._scheduler.seconds()))
+        for delivery in deliveries:
+            known = {kept.delivery.delivery_id for kept in self.kept}
+            if delivery.delivery_id not in known:
+                self.kept.append(_Kept(delivery, self._scheduler.seconds()))
         self._travel()
 
     @contextmanager

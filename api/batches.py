@@ -29,6 +29,7 @@ class _BatchRoute(APIRoute):
         async def handle(request: Request) -> Response:
             desk: Desk = request.app.state.desk
             said = await CommandRequest.read(request.scope, desk)
+            desk.require_room("batch")
             raw = await said.body(request.receive, limit=BATCH_BODY_BYTES_MAX)
             # Megabytes take a while to read: others are served meanwhile.
             batch = await asyncio.to_thread(_batch, said, raw)

@@ -132,6 +132,7 @@ class CommandRoute(APIRoute):
         hints = get_type_hints(endpoint, include_extras=True)
         body_model: type[Body] = hints["body"]
         self._endpoint: Callable[..., Command] = endpoint
+        self._name = body_model.COMMAND.NAME
         self._validate = body_model.model_validate
         self._subjects = {
             name: TypeAdapter(hints[name]).validate_python
@@ -153,6 +154,7 @@ class CommandRoute(APIRoute):
         """What a command is told; `params` are what the path names. Raises Problem."""
         desk: Desk = state.desk
         said = await CommandRequest.read(scope, desk)
+        desk.require_room(self._name)
         subject = _subject(self._subjects, params)
         raw = await said.body(receive, limit=BODY_BYTES_MAX) or self._empty
         try:

@@ -36,6 +36,17 @@ class Desk:
         #: Commands that are being decided, by client and key.
         self._running: dict[tuple[str, str], asyncio.Future[None]] = {}
 
+    def require_room(self, name: str) -> None:
+        """Raise Problem where a command of this name would be refused for want of room.
+
+        Whoever asks before reading a request keeps the time for those that are decided.
+        """
+        try:
+            self._writer.require_room()
+        except Overloaded as error:
+            self._metrics.command(name, "overloaded")
+            raise problems.overloaded(error.retry_after_seconds) from None
+
     async def decide(self, item: Wish | Batch) -> Outcome:
         """What the item is told, after the commit.
 

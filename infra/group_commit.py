@@ -151,6 +151,11 @@ class CommitQueue:
 
     # Queueing.
 
+    def require_room(self) -> None:
+        """Raise Overloaded where a command would be refused, before anything is done for it."""
+        if self._closing or self._queued_commands >= self._queue_limit:
+            raise Overloaded(self._retry_after_seconds())
+
     def _enqueue(self, waiting: _Waiting) -> None:
         with self._changed:
             queued = self._queued_commands + waiting.commands

@@ -91,6 +91,12 @@ class Process:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
+    def memory(self) -> int:
+        """Bytes that it has in memory."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
     def stop(self) -> None:
         """Ask it to stop, and expect that it stops cleanly."""
         assert self._end(signal.SIGTERM) == 0

@@ -24,7 +24,6 @@ import yardstick
 from creditledger.infra.embedded_postgres import embedded_postgres
 
 _CONNECTIONS = (1, 16, 64)
-_PROJECTIONS = ("balances", "entries", "holds", "payments")
 
 console = Console(width=100)
 
@@ -48,7 +47,7 @@ def main() -> None:
             service.fill(running, yardstick.ACCOUNTS)
             _commands(running, measure, arguments.seconds)
             _reads(running, measure, arguments.seconds)
-            _rebuilds(running)
+            _whole_log(running)
         _histories(dsn, arguments.history)
 
 
@@ -133,12 +132,13 @@ def _reads(running: service.Service, measure: yardstick.Yardstick, seconds: int)
     console.print(table)
 
 
-def _rebuilds(running: service.Service) -> None:
+def _whole_log(running: service.Service) -> None:
     events = service.positions(running.dsn)
-    table = Table("projection", "events", "seconds", "events/s", title="Rebuilt from nothing")
-    for name in _PROJECTIONS:
-        seconds = service.rebuild_seconds(running, name)
-        table.add_row(name, f"{events:,}", f"{seconds:.1f}", f"{events / seconds:,.0f}")
+    table = Table("command", "events", "seconds", "events/s", title="The whole log")
+    for arguments in (("projections", "rebuild"), ("verify",)):
+        seconds = service.command_seconds(running, *arguments)
+        row = (f"{events:,}", f"{seconds:.1f}", f"{events / seconds:,.0f}")
+        table.add_row(" ".join(arguments), *row)
     console.print(table)
 
 

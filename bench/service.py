@@ -114,11 +114,11 @@ def wait_until_caught_up(dsn: str, seconds: float) -> float:
     return time.monotonic() - started
 
 
-def rebuild_seconds(service: Service, projection: str) -> float:
-    """How long `creditledger projections rebuild` takes, as a whole process."""
+def command_seconds(service: Service, *arguments: str) -> float:
+    """How long a command of `creditledger` takes, as a whole process."""
     started = time.monotonic()
     subprocess.run(
-        [_COMMAND, "projections", "rebuild", projection],
+        [_COMMAND, *arguments],
         check=True,
         env={**os.environ, "CREDITLEDGER_DATABASE_URL": service.dsn},
         stdout=subprocess.DEVNULL,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -32,6 +31,7 @@ from creditledger.infra.delivery import (
     Malformed,
     read_delivery,
 )
+from creditledger.infra.intake import Intake
 from creditledger.infra.settings import Settings
 from creditledger.infra.signatures import Unreadable, Unsigned, verify
 from creditledger.infra.wiring import Service
@@ -123,6 +123,7 @@ def webhooks(service: Service, desk: Desk) -> APIRouter:
 
 def _doors(service: Service) -> APIRouter:
     router = APIRouter(prefix="/webhooks", tags=["Webhooks"])
+    intake = Intake(service.stream.put)
 
     async def keep(provider: Provider, request: Request) -> Response:
         raw = headers_of(request.scope)
@@ -135,7 +136,7 @@ def _doors(service: Service) -> APIRouter:
             raise Problem("unauthenticated", f"Not taken: {error}.") from None
         except (Unreadable, Malformed) as error:
             raise Problem("malformed_request", f"Not taken: {error}.") from None
-        await asyncio.to_thread(service.stream.put, delivery)
+        await intake.keep(delivery)
         return json_response({"delivery_id": delivery.delivery_id}, 202)
 
     @router.post(

@@ -112,8 +112,11 @@ class Stream(Protocol):
     stream cannot be reached.
     """
 
-    def put(self, delivery: Delivery) -> None:
-        """Keep a delivery, durably when this returns; one that is known already is kept once."""
+    def put(self, *deliveries: Delivery) -> None:
+        """Keep deliveries, durably when this returns; one that is known already is kept once.
+
+        In their order for each key. Where it raises, some of them may be kept all the same.
+        """
 
     def take(self, limit: int) -> AbstractContextManager[Sequence[Taken]]:
         """The next deliveries, those of one key in their order, and none where none is due.

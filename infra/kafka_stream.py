@@ -71,10 +71,9 @@ class KafkaStream:
             Topic(name=self._dead_topic, partitions=1, configs=configs),
         )
 
-    def put(self, delivery: Delivery) -> None:
-        """Keep a delivery on the topic; one that is known already is noticed as it is taken."""
-        key = delivery.stream_key.encode()
-        self._producer.put([NewRecord(self._topic, key, delivery.body, headers_of(delivery))])
+    def put(self, *deliveries: Delivery) -> None:
+        """Keep deliveries on the topic; one that is known already is noticed as it is taken."""
+        self._producer.put([self._record(delivery) for delivery in deliveries])
 
     @contextmanager
     def take(self, limit: int) -> Iterator[list[Taken]]:
@@ -132,6 +131,10 @@ class KafkaStream:
                 session_seconds=self._session_seconds,
             )
         return self._reader
+
+    def _record(self, delivery: Delivery) -> NewRecord:
+        key = delivery.stream_key.encode()
+        return NewRecord(self._topic, key, delivery.body, headers_of(delivery))
 
     def _dead_letter(self, taken: Taken) -> NewRecord:
         delivery = taken.delivery

@@ -20,10 +20,10 @@ class PostgresStream:
         self._pool = pool
         self._table = DeliveryTable(url)
 
-    def put(self, delivery: Delivery) -> None:
-        """Keep a delivery. Raises Unavailable where the database cannot be reached."""
+    def put(self, *deliveries: Delivery) -> None:
+        """Keep deliveries, all or none. Raises Unavailable."""
         with reaching(self._pool) as connection:
-            if keep(connection, [delivery]):
+            if keep(connection, deliveries):
                 # Announced on its own: transactions that announce are committed one by one.
                 connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
 

@@ -103,6 +103,13 @@ class TestOneWorker:
         assert take(stream) == ["evt_2"]
         assert nothing_comes(stream)
 
+    def test_what_is_put_together_is_kept_once_and_in_order(self, stream: Stream) -> None:
+        names = [f"evt_{n}" for n in (1, 2, 1, 3, 2)]
+        stream.put(*map(delivery, names))
+        stream.put(*map(delivery, ["evt_3", "evt_4"]))
+        assert take_all(stream, 4) == ["evt_1", "evt_2", "evt_3", "evt_4"]
+        assert nothing_comes(stream)
+
     @pytest.mark.parametrize("limit", [1, 3, 10])
     def test_what_belongs_together_comes_in_order(self, stream: Stream, limit: int) -> None:
         for n in range(7):

@@ -60,7 +60,12 @@ class Aggregate:
 
     def copy(self) -> Self:
         """The same state again, on which a trial leaves this one untouched."""
-        raise NotImplementedError
+        other = type(self)(self.id)
+        for name in (*Aggregate.__slots__, *type(self).__slots__):
+            value = getattr(self, name)
+            # What a mapping holds is never changed, only replaced.
+            setattr(other, name, value.copy() if isinstance(value, dict) else value)
+        return other
 
     def next_id(self, prefix: str) -> str:
         """The id of what the next event will bring about."""

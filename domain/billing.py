@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from uuid import UUID
 
 from creditledger.domain import ids
@@ -88,14 +88,6 @@ class BillingPeriod(Aggregate):
             "subscription_id": self.subscription_id,
             "period_end": self.period_end,
         }
-
-    def copy(self) -> Self:
-        """The same state again."""
-        other = type(self)(self.id)
-        for name in (*BillingPeriod.__slots__, "version", "recorded_at"):
-            setattr(other, name, getattr(self, name))
-        other.bills = self.bills.copy()
-        return other
 
     def _evolve(self, event: Event) -> None:
         match event:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from uuid import UUID
 
 from creditledger.domain import ids
 from creditledger.domain.aggregate import Aggregate
 from creditledger.domain.books import Books
 from creditledger.domain.events import Event
-from creditledger.domain.provider_commands import CloseLink, LinkCustomer, LinkOrigin, Provider
+from creditledger.domain.provider_commands import (
+    CloseLink,
+    LinkCustomer,
+    LinkOrigin,
+    Provider,
+    RecordPurchase,
+    ReportSubscription,
+)
+
+#: What may name its owner beside its provider's customer.
+OwnedNews = RecordPurchase | ReportSubscription
 
 #: Who is believed more about whose a customer is; of two of one kind, the newer.
 _AUTHORITY: dict[LinkOrigin, int] = {"purchase": 0, "customer": 1, "hand": 2}
@@ -62,13 +72,6 @@ class Link(Aggregate):
         self.as_of: datetime | None = None
         self.closed = False
 
-    def copy(self) -> Self:
-        """The same state again."""
-        other = type(self)(self.id)
-        for name in (*Link.__slots__, "version", "recorded_at"):
-            setattr(other, name, getattr(self, name))
-        return other
-
     def _evolve(self, event: Event) -> None:
         match event:
             case CustomerLinked():
@@ -90,6 +93,30 @@ class Link(Aggregate):
 def find_link(provider: str, provider_customer_id: str, books: Books) -> Link:
     """A provider's customer, new where nobody said whose it is."""
     return books.get(Link, ids.link_stream(provider, provider_customer_id))
+
+
+def owner_of(news: OwnedNews, books: Books) -> str | None:
+    """Whose a purchase or subscription is: as it says itself, else as its customer is linked."""
+    if news.customer_id is not None or news.provider_customer_id is None:
+        return news.customer_id
+    return find_link(news.provider, news.provider_customer_id, books).customer_id
+
+
+def learn_owner(news: OwnedNews, as_of: datetime, books: Books) -> None:
+    """What names its owner tells whose its customer is, where nobody better said otherwise."""
+    if news.provider_customer_id is None or news.customer_id is None:
+        return
+    link = find_link(news.provider, news.provider_customer_id, books)
+    if link.customer_id != news.customer_id:
+        say(
+            link,
+            books,
+            provider=news.provider,
+            provider_customer_id=news.provider_customer_id,
+            customer_id=news.customer_id,
+            origin="purchase",
+            as_of=as_of,
+        )
 
 
 def link_customer(command: LinkCustomer, books: Books) -> dict[str, Any]:

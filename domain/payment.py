@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from creditledger.domain import ids
@@ -136,16 +136,6 @@ class Payment(Aggregate):
             object.__setattr__(event, "refunded", self.refunded)
         elif isinstance(event, DisputeReported):
             object.__setattr__(event, "disputed", self.disputed)
-
-    def copy(self) -> Self:
-        """The same state again."""
-        other = type(self)(self.id)
-        for name in (*Payment.__slots__, "version", "recorded_at"):
-            setattr(other, name, getattr(self, name))
-        other.refunds = self.refunds.copy()
-        other.refund_totals = self.refund_totals.copy()
-        other.disputes = self.disputes.copy()
-        return other
 
     def _evolve(self, event: Event) -> None:
         if isinstance(event, PaymentEvent):

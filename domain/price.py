@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from creditledger.domain import ids
@@ -94,13 +94,6 @@ class Price(Aggregate):
         super().__init__(stream)
         self.terms: PriceTerms | None = None
         self.reported: PriceReported | None = None
-
-    def copy(self) -> Self:
-        """The same state again."""
-        other = type(self)(self.id)
-        for name in (*Price.__slots__, "version", "recorded_at"):
-            setattr(other, name, getattr(self, name))
-        return other
 
     def _evolve(self, event: Event) -> None:
         match event:

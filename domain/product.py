@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from uuid import UUID
 
 from creditledger.domain import ids
@@ -42,13 +42,6 @@ class Product(Aggregate):
     def __init__(self, stream: UUID) -> None:
         super().__init__(stream)
         self.reported: ProductReported | None = None
-
-    def copy(self) -> Self:
-        """The same state again."""
-        other = type(self)(self.id)
-        for name in (*Product.__slots__, "version", "recorded_at"):
-            setattr(other, name, getattr(self, name))
-        return other
 
     def _evolve(self, event: Event) -> None:
         match event:

@@ -25,7 +25,7 @@ from creditledger.domain.books import Books
 from creditledger.domain.due import settle
 from creditledger.domain.errors import Parked, PaymentAlreadyGranted, PaymentNotFound
 from creditledger.domain.grants import ensure_room
-from creditledger.domain.link import find_link, say
+from creditledger.domain.link import learn_owner, owner_of
 from creditledger.domain.payment import (
     Payment,
     describe,
@@ -62,7 +62,7 @@ def record_purchase(command: RecordPurchase, books: Books) -> dict[str, Any]:
         if command.refund_total is not None:
             take_in_total(payment, command.refund_total, None, books)
         return describe(payment)
-    owner = payment.customer_id or command.customer_id or _linked_owner(command, books)
+    owner = payment.customer_id or owner_of(command, books)
     try:
         worths = _worths(command, books)
         if owner is None:
@@ -86,7 +86,7 @@ def record_purchase(command: RecordPurchase, books: Books) -> dict[str, Any]:
     for share in shares:
         share_period(share, books)
     _grant_all(payment, worths, awards, accounts, books)
-    _link(command, books)
+    learn_owner(command, command.paid_at, books)
     remove_refunded(payment, books)
     return describe(payment)
 
@@ -101,12 +101,6 @@ def assign_purchase(command: AssignPurchase, books: Books) -> dict[str, Any]:
     if payment.customer_id != command.customer_id:
         books.record(payment, PaymentAssigned, customer_id=command.customer_id)
     return describe(payment)
-
-
-def _linked_owner(command: RecordPurchase, books: Books) -> str | None:
-    if command.provider_customer_id is None:
-        return None
-    return find_link(command.provider, command.provider_customer_id, books).customer_id
 
 
 def _unknown_customer(command: RecordPurchase) -> Parked:
@@ -230,21 +224,4 @@ def _paid_lines(worths: Sequence[Worth]) -> Iterator[PaidLine]:
             -worth.credits if worth.line.credited else worth.credits,
             worth.line.period,
             worth.line.proration,
-        )
-
-
-def _link(command: RecordPurchase, books: Books) -> None:
-    """A purchase that names its owner tells whose its customer is, where nobody better did."""
-    if command.provider_customer_id is None or command.customer_id is None:
-        return
-    link = find_link(command.provider, command.provider_customer_id, books)
-    if link.customer_id != command.customer_id:
-        say(
-            link,
-            books,
-            provider=command.provider,
-            provider_customer_id=command.provider_customer_id,
-            customer_id=command.customer_id,
-            origin="purchase",
-            as_of=command.paid_at,
         )

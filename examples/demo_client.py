@@ -119,14 +119,14 @@ class Demo:
         self._deliver("polar", event["type"], body, headers)
         return delivery
 
-    def outcome(self, delivery: str) -> tuple[str, str | None]:
-        """What became of a delivery, and why, once it has been tried."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            (found,) = self.ask("/v1/webhooks", provider_delivery_id=delivery)["webhooks"]
-            if found["status"] != "received" or time.monotonic() > deadline:
-                return found["status"], found["reason"]
-            time.sleep(0.05)
+    def wait_for_outcome(self, what: str, delivery: str, **expected: str | None) -> None:
+        """Wait until a delivery has come to this; one that is on Kafka yet is not listed."""
+
+        def look() -> Mapping[str, Any]:
+            found = self.ask("/v1/webhooks", provider_delivery_id=delivery)["webhooks"]
+            return found[0] if found else {}
+
+        self.wait_until(what, look, expected)
 
     def body(self, name: str, **values: Any) -> Any:
         """One of the bodies in the folder, with the values of this run."""

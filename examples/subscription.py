@@ -80,11 +80,11 @@ def go_down_and_up(life: StripeSubscription, starter: Plan, pro: Plan) -> None:
     down = life.change(starter, cents=-1700)
     life.report("updated")
     credit = life.bill("down", "subscription_update", *down)
-    demo.check("the credit invoice", demo.outcome(credit), ("ignored", "zero_total"))
+    demo.wait_for_outcome("the credit invoice", credit, status="ignored", reason="zero_total")
     up = life.change(pro, cents=1700)
     life.report("updated")
     again = life.bill("again", "subscription_update", *up)
-    demo.check("the invoice for going up again", demo.outcome(again), ("done", None))
+    demo.wait_for_outcome("the invoice for going up again", again, status="done")
     demo.wait_for("available, as before", 4800)
 
 
@@ -108,11 +108,11 @@ def refund_out_of_order(life: StripeSubscription) -> None:
     demo = life.demo
     print("A quarter of the upgrade is refunded, and the refund comes before its payment")
     refund = life.refund("upgrade", cents=750, of=3000)
-    demo.check("the refund is", demo.outcome(refund), ("parked", "unknown_payment"))
+    demo.wait_for_outcome("the refund", refund, status="parked", reason="unknown_payment")
     demo.check("available meanwhile", demo.balance()["available"], 4800)
     life.tie("upgrade", cents=3000)
     demo.wait_for("available once the payment has come: a quarter of 4000 is taken", 3800)
-    demo.check("the refund is", demo.outcome(refund), ("done", None))
+    demo.wait_for_outcome("the refund", refund, status="done")
 
 
 def renew_late(life: StripeSubscription) -> None:

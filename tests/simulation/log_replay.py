@@ -5,7 +5,7 @@ What is compared is every answer, accepted or refused, and every account at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from datetime import datetime
 from uuid import UUID
@@ -68,9 +68,10 @@ class _Replay:
         # What has done nothing may have been decided at an earlier moment than what stands before
         # it, so it must not let time pass for others.
         world = self._world if self._has_done(receipt) else deepcopy(self._world)
-        for who in _involved(step):
+        accounts = accounts_of(step)
+        for who in accounts:
             world.accounts[who].pass_time(self._moment(receipt, who))
-        now = receipt.recorded_at if step.who is None else self._moment(receipt, step.who)
+        now = self._moment(receipt, accounts[0])
         compare(expect(step, world, now), receipt, self._log)
 
     def _has_done(self, receipt: Receipt) -> bool:
@@ -81,7 +82,8 @@ class _Replay:
         return max(receipt.recorded_at, self._reached.get(who, receipt.recorded_at))
 
 
-def _involved(step: Step) -> Iterable[Who]:
+def accounts_of(step: Step) -> list[Who]:
+    """The accounts that a command is about, its own first."""
     command = step.command
     if isinstance(command, RecordPurchase):
         assert command.customer_id is not None

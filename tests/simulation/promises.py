@@ -53,7 +53,10 @@ def _prove_answers(call: Call) -> None:
     first = call.remembered
     for answer in call.answers:
         assert not isinstance(answer.told, Failed), answer.told.__cause__
-        if first is not None and answer.sent > first.came:
+        if first is None:
+            continue
+        assert own_receipt(first.told).id == call.item.receipt_id, call
+        if answer.sent > first.came:
             assert_replay(own_receipt(first.told), own_receipt(answer.told))
 
 

@@ -16,7 +16,8 @@ from creditledger.domain.errors import KeyReused
 from creditledger.domain.receipt import Batch, BatchReceipt, Outcome, Receipt, Wish
 from creditledger.domain.store import Unavailable
 from creditledger.infra.group_commit import Overloaded
-from moves import WHO, Step, Transfer, World
+from log_replay import accounts_of
+from moves import WHO, Step, World
 from scheduler import Scheduler
 from simulated_processes import Api, Machine
 
@@ -136,11 +137,11 @@ class Client:
 
     def _bind(self) -> Step:
         log, now = self._machine.log, self._scheduler.now()
-        move = draw_move(self._chance, now)
-        while self._machine.skewed and isinstance(move, Transfer):
-            # The model knows one moment for both accounts; each has reached one of its own.
-            move = draw_move(self._chance, now)
-        return move.bind(log, self._world, now)
+        step = draw_move(self._chance, now).bind(log, self._world, now)
+        while self._machine.skewed and len(accounts_of(step)) > 1:
+            # The model knows one moment for all accounts; each has reached one of its own.
+            step = draw_move(self._chance, now).bind(log, self._world, now)
+        return step
 
     def _wish(self, command: Command, *, keyed: bool = True) -> Wish:
         self._sent += 1

@@ -21,6 +21,8 @@ class Load:
     p50_ms: float
     p99_ms: float
     failed: int
+    #: Answers of success a second.
+    succeeded_per_second: float
 
 
 def find_wrk() -> str:
@@ -49,11 +51,15 @@ def run(script: str, url: str, *arguments: str, connections: int, seconds: int) 
     sockets = re.search(r"Socket errors: (.*)", done.stdout)
     if sockets is not None and set(re.findall(r"\d+", sockets[1])) != {"0"}:
         raise RuntimeError(f"connections failed: {sockets[1]}")
+    per_second = float(_found(r"Requests/sec:\s+([\d.]+)", done.stdout))
+    failed = int(errors[1]) if errors else 0
+    answered = int(_found(r"(\d+) requests in", done.stdout))
     return Load(
-        per_second=float(_found(r"Requests/sec:\s+([\d.]+)", done.stdout)),
+        per_second=per_second,
         p50_ms=_milliseconds(_found(r"^ +50% +(\S+)", done.stdout)),
         p99_ms=_milliseconds(_found(r"^ +99% +(\S+)", done.stdout)),
-        failed=int(errors[1]) if errors else 0,
+        failed=failed,
+        succeeded_per_second=per_second * (answered - failed) / max(1, answered),
     )
 
 

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,9 @@ from creditledger.infra.embedded_postgres import embedded_postgres
 
 _CONNECTIONS = (1, 16, 64)
 
+#: Commands that may wait in the process that is pressed too hard.
+_ROOM = 32
+
 console = Console(width=100)
 
 
@@ -35,6 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--history", type=int, default=1_000_000, help="events of the longest account"
     )
+    parser.add_argument("--accounts", type=int, default=1_000_000, help="accounts, for the memory")
     arguments = parser.parse_args()
     load.find_wrk()
     with (
@@ -45,9 +50,12 @@ def main() -> None:
         with service.running(dsn) as running:
             console.print(f"Filling {yardstick.ACCOUNTS:,} accounts …")
             service.fill(running, yardstick.ACCOUNTS)
-            _commands(running, measure, arguments.seconds)
+            one = _commands(running, measure, arguments.seconds)
+            _two_processes(running, one, arguments.seconds)
+            _overload(running, arguments.seconds)
             _reads(running, measure, arguments.seconds)
             _whole_log(running)
+            _memory(running, arguments.accounts, arguments.seconds)
         _histories(dsn, arguments.history)
 
 
@@ -61,7 +69,8 @@ def _yardstick(dsn: str, seconds: int) -> yardstick.Yardstick:
     return many
 
 
-def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: int) -> None:
+def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: int) -> float:
+    """Print what each load does; return single commands a second on all accounts."""
     table = Table(
         *(
             "load",
@@ -77,48 +86,105 @@ def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: i
     )
     many = str(yardstick.ACCOUNTS)
     cases = [
-        *(("deduct, 10,000 accounts", "deduct.lua", n, (many,), 1) for n in _CONNECTIONS),
-        *(("deduct, one account", "deduct.lua", n, ("1",), 1) for n in _CONNECTIONS),
         ("batches of 100", "batch.lua", 4, (many, "100"), 100),
         ("batches of 1,000", "batch.lua", 4, (many, "1000"), 1_000),
         ("hold and capture, each", "hold_capture.lua", 64, (many,), 1),
+        *(("deduct, one account", "deduct.lua", n, ("1",), 1) for n in _CONNECTIONS),
+        *(("deduct, 10,000 accounts", "deduct.lua", n, (many,), 1) for n in _CONNECTIONS),
     ]
+    per_second = 0.0
     for name, script, connections, extra, size in cases:
         lags = _Lags(running.dsn)
         with lags:
-            found = load.run(
-                script,
-                running.url,
-                *(running.api_key, uuid.uuid4().hex, *extra),
-                connections=connections,
-                seconds=seconds,
-            )
+            found = _load(running, script, *extra, connections=connections, seconds=seconds)
         if found.failed:
             raise RuntimeError(f"{found.failed} of the {name} were refused")
         caught_up = service.wait_until_caught_up(running.dsn, 120)
+        per_second = found.per_second * size
         table.add_row(
             name,
             str(connections),
-            f"{found.per_second * size:,.0f}",
-            f"{found.per_second * size / measure.per_second:.2f}",
+            f"{per_second:,.0f}",
+            f"{per_second / measure.per_second:.2f}",
             f"{found.p50_ms:.1f}",
             f"{found.p99_ms:.1f}",
             f"{lags.most:,}",
             f"{caught_up:.2f} s",
         )
     console.print(table)
+    return per_second
+
+
+def _two_processes(running: service.Service, one: float, seconds: int) -> None:
+    """Single deductions on all accounts over as many connections, shared by two API processes."""
+    many, half = str(yardstick.ACCOUNTS), _CONNECTIONS[-1] // 2
+    with service.another_api(running) as other, ThreadPoolExecutor(2) as pool:
+        loads = [
+            pool.submit(_load, each, "deduct.lua", many, connections=half, seconds=seconds)
+            for each in (running, other)
+        ]
+        both = sum(each.result().succeeded_per_second for each in loads)
+    service.wait_until_caught_up(running.dsn, 120)
+    table = Table("API processes", "commands/s", "to one", title="Processes on one database")
+    table.add_row("1", f"{one:,.0f}", "1.00")
+    table.add_row("2", f"{both:,.0f}", f"{both / one:.2f}")
+    console.print(table)
+
+
+def _overload(running: service.Service, seconds: int) -> None:
+    """Single deductions to a process with little room: as many as fit, and three times as many.
+
+    As many as may wait are in hand besides, so twice the room fits.
+    """
+    table = Table(
+        *("clients", "commands/s", "refused/s", "p50 ms", "p99 ms", "memory, MiB"),
+        title=f"Too much: room for {_ROOM}, refused clients come back after a second",
+    )
+    many = str(yardstick.ACCOUNTS)
+    with service.another_api(running, WRITE_QUEUE_LIMIT=str(_ROOM)) as small:
+        for connections in (_ROOM, 2 * _ROOM, 6 * _ROOM, _ROOM):
+            found = _load(small, "patient.lua", many, connections=connections, seconds=seconds)
+            table.add_row(
+                str(connections),
+                f"{found.succeeded_per_second:,.0f}",
+                f"{found.per_second - found.succeeded_per_second:,.0f}",
+                f"{found.p50_ms:.1f}",
+                f"{found.p99_ms:.1f}",
+                f"{small.memory() / 2**20:,.0f}",
+            )
+    service.wait_until_caught_up(running.dsn, 120)
+    console.print(table)
+
+
+def _memory(running: service.Service, accounts: int, seconds: int) -> None:
+    """What the processes hold when most accounts are idle and 10,000 are at work."""
+    console.print(f"Filling {accounts:,} accounts …")
+    service.fill(running, accounts, first_account=yardstick.ACCOUNTS)
+    many = str(yardstick.ACCOUNTS)
+    _load(running, "deduct.lua", many, connections=_CONNECTIONS[-1], seconds=seconds)
+    service.wait_until_caught_up(running.dsn, 120)
+    table = Table("accounts", "at work", "MiB", title="Memory of serve and work")
+    table.add_row(f"{accounts:,}", f"{int(many):,}", f"{running.memory() / 2**20:,.0f}")
+    console.print(table)
+
+
+def _load(
+    running: service.Service, script: str, *extra: str, connections: int, seconds: int
+) -> load.Load:
+    return load.run(
+        script,
+        running.url,
+        *(running.api_key, uuid.uuid4().hex, *extra),
+        connections=connections,
+        seconds=seconds,
+    )
 
 
 def _reads(running: service.Service, measure: yardstick.Yardstick, seconds: int) -> None:
     table = Table("read", "connections", "a second", "ratio", "p50 ms", "p99 ms", title="Queries")
     for connections in (1, 64):
-        found = load.run(
-            "balance.lua",
-            running.url,
-            *(running.api_key, "read", str(yardstick.ACCOUNTS)),
-            connections=connections,
-            seconds=seconds,
-        )
+        many = str(yardstick.ACCOUNTS)
+        found = _load(running, "balance.lua", many, connections=connections, seconds=seconds)
         if found.failed:
             raise RuntimeError(f"{found.failed} queries failed")
         table.add_row(

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -29,6 +29,12 @@ class Service:
     url: str
     api_key: str
     dsn: str
+    environment: Mapping[str, str]
+    pids: Sequence[int]
+
+    def memory(self) -> int:
+        """Bytes that its processes have in memory, PostgreSQL not counted."""
+        return sum(memory_of(pid) for pid in self.pids)
 
 
 @contextmanager
@@ -47,7 +53,8 @@ def running(dsn: str) -> Iterator[Service]:
         for name in ("serve", "work")
     ]
     try:
-        service = Service(f"http://127.0.0.1:{port}", api_key, dsn)
+        pids = [process.pid for process in processes]
+        service = Service(f"http://127.0.0.1:{port}", api_key, dsn, environment, pids)
         _wait_until_ready(service, processes)
         yield service
     finally:
@@ -57,14 +64,37 @@ def running(dsn: str) -> Iterator[Service]:
             process.wait(30)
 
 
-def fill(service: Service, accounts: int) -> None:
-    """Grant each account more than the load can spend."""
+@contextmanager
+def another_api(service: Service, **settings: str) -> Iterator[Service]:
+    """A second API process on the same database, with these settings besides."""
+    port = _free_port()
+    more = {f"CREDITLEDGER_{name}": value for name, value in settings.items()}
+    environment = {**service.environment, "CREDITLEDGER_PORT": str(port), **more}
+    process = subprocess.Popen([_COMMAND, "serve"], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        other = replace(service, url=url, environment=environment, pids=[process.pid])
+        _wait_until_ready(other, [process])
+        yield other
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def memory_of(pid: int) -> int:
+    """Bytes that a process has in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def fill(service: Service, accounts: int, *, first_account: int = 0) -> None:
+    """Grant each account, from the first one on, more than the load can spend."""
     with httpx.Client(
         base_url=service.url,
         headers={"Authorization": f"Bearer {service.api_key}"},
         timeout=60,
     ) as http:
-        for first in range(0, accounts, 1_000):
+        for first in range(first_account, accounts, 1_000):
             commands = [
                 {
                     "type": "grant",

@@ -33,6 +33,11 @@ TIME: Final = Context("system:time", "time", "time")
 SNAPSHOT_INTERVAL: Final = 1_000
 
 
+#: Events that are asked for to see what others have written, in all and for each stream.
+_LOOK_AHEAD: Final = 128
+_LOOK_AHEAD_EACH_MIN: Final = 4
+
+
 class WrongStream(Exception):
     """A stream is another kind's: an id was made up that leads there."""
 
@@ -169,12 +174,18 @@ class Books:
     #: Events that were saved before the batch began, and that it will look at.
     _past: dict[EventRef, Event]
 
-    def begin(self, streams: Collection[UUID]) -> None:
-        """Begin with a batch, and load what it will need with one query."""
+    def begin(self, streams: Collection[UUID], *, alone: bool = True) -> None:
+        """Begin with a batch, and load what it will need with one query.
+
+        Where the log is not written by this process `alone`, what is at hand is brought up first,
+        with one more: that costs less than the conflicts that would tell of it.
+        """
         self._versions = {}
         self._recent = {}
         self._past = {}
         self._loaded = {}
+        if not alone:
+            self._bring_up(streams)
         self._fetch(streams)
 
     def look(self, kind: type[A], stream: UUID) -> A:
@@ -198,6 +209,27 @@ class Books:
         if cold:
             found = self._store.load(cold)
             self._loaded.update((stream, found.get(stream, _EMPTY)) for stream in cold)
+
+    def _bring_up(self, streams: Iterable[UUID]) -> None:
+        """Let what others have written happen here, too; who is far behind is loaded anew."""
+        kept = [self._kept[stream] for stream in streams if stream in self._kept]
+        if not kept:
+            return
+        ahead = range(1, max(_LOOK_AHEAD_EACH_MIN, _LOOK_AHEAD // len(kept)) + 1)
+        found = self._store.events(
+            [EventRef(one.id, one.version + n) for one in kept for n in ahead]
+        )
+        for aggregate in kept:
+            behind = True
+            for _ in ahead:
+                event = found.get(EventRef(aggregate.id, aggregate.version + 1))
+                # Where nothing stood when it was looked at, another kind's stream may have begun.
+                behind = event is not None
+                if event is None or not isinstance(event, aggregate.EVENTS):
+                    break
+                aggregate.apply(event)
+            if behind:
+                del self._kept[aggregate.id]
 
     def remember(self, events: Iterable[Event]) -> None:
         """Find these events by their ids although they are not saved yet."""

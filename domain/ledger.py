@@ -72,6 +72,9 @@ class Ledger:
         self._now = now
         self._books = Books(store, policies or Policies(), cache_limit=cache_limit)
         self._recent: OrderedDict[UUID, Receipt] = OrderedDict()
+        #: Whether nobody else has written since the last save, which ended the log at `_end`.
+        self._alone = True
+        self._end: int | None = None
         #: Receipts of this run, decided or found in the store.
         self._first: dict[UUID, Receipt] = {}
 
@@ -96,7 +99,7 @@ class Ledger:
         cases = [Case(item) for item in items]
         self._first = {}
         try:
-            self._books.begin(forecast(cases))
+            self._books.begin(forecast(cases), alone=self._alone)
             self._books.foresee(grants_ahead(cases, self._books))
             base = self._settle(cases)
         except BaseException:
@@ -117,6 +120,7 @@ class Ledger:
                 try:
                     return self._save(cases)
                 except Conflict:
+                    self._alone = False
                     late += 1
                     if late == LATE_MAX:
                         others_wait.enter_context(self._store.alone())
@@ -303,7 +307,10 @@ class Ledger:
         for case in cases:
             receipts += [(receipt, len(events) + number) for receipt, number in case.receipts]
             events += case.events
-        return self._store.append(events, receipts, self._books.expectations(events))
+        base = self._store.append(events, receipts, self._books.expectations(events))
+        self._alone = self._end in (None, base)
+        self._end = base + len(events)
+        return base
 
     def _contested(self, cases: Sequence[Case]) -> list[Case]:
         """Somebody was first: find who is affected, directly or through others, and start those

@@ -1,0 +1,109 @@
+"""Ledgers that write side by side: each learns what the other wrote before it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from creditledger.domain import ids
+from creditledger.domain.commands import Command
+from creditledger.domain.events import Event
+from creditledger.domain.ledger import Ledger
+from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
+from creditledger.domain.store import Conflict, Expectation
+from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hold
+from memory_store import MemoryStore
+from proofs import replayed
+
+
+class CountingStore(MemoryStore):
+    """A store that counts how often somebody else was first, and what it was asked to load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conflicts = 0
+
+    def append(
+        self,
+        events: Sequence[Event],
+        receipts: Sequence[tuple[Receipt, int]],
+        expectations: Sequence[Expectation],
+    ) -> int:
+        try:
+            return super().append(events, receipts, expectations)
+        except Conflict:
+            self.conflicts += 1
+            raise
+
+
+@pytest.fixture
+def store() -> CountingStore:
+    return CountingStore()
+
+
+def ledgers(store: CountingStore) -> tuple[Ledger, Ledger]:
+    return Ledger(store, now=lambda: NOW), Ledger(store, now=lambda: NOW)
+
+
+def tell(ledger: Ledger, *commands: Command) -> list[Receipt]:
+    wishes = [
+        Wish(command=each, actor="client:shop", client_id="shop", key=None) for each in commands
+    ]
+    told = []
+    for outcome in ledger.handle(wishes):
+        assert isinstance(outcome, Receipt)
+        assert outcome.outcome == ACCEPTED, outcome
+        told.append(outcome)
+    return told
+
+
+def available(store: CountingStore, customer: str) -> int:
+    stream = ids.account_id(customer, "credits")
+    return replayed(store.streams[stream], stream).available
+
+
+def test_turns_on_the_same_accounts_are_no_conflicts(store: CountingStore) -> None:
+    one, other = ledgers(store)
+    tell(one, grant(1_000), grant(1_000, customer_id=BOB))
+    for _ in range(10):
+        tell(other, deduct(1), deduct(2, customer_id=BOB))
+        tell(one, deduct(3), deduct(4, customer_id=BOB))
+    # One each, from which they learn.
+    assert store.conflicts <= 2
+    assert (available(store, ADA), available(store, BOB)) == (960, 940)
+
+
+def test_who_is_far_behind_is_loaded_anew(store: CountingStore) -> None:
+    one, other = ledgers(store)
+    tell(one, grant(1_000))
+    tell(other, deduct(1))
+    tell(one, deduct(1))
+    conflicts = store.conflicts
+    tell(other, *[deduct(1)] * 300)
+    tell(one, deduct(1))
+    assert store.conflicts <= conflicts + 1
+    assert available(store, ADA) == 697
+
+
+def test_what_the_other_held_is_captured_here(store: CountingStore) -> None:
+    one, other = ledgers(store)
+    tell(one, grant(10))
+    tell(other, deduct(1))
+    tell(one, deduct(1))
+    held = tell(other, hold(5))[0]
+    captured = tell(one, capture(held.answer["hold_id"]))[0]
+    assert captured.answer["balance"]["available"] == 3
+    assert available(store, ADA) == 3
+
+
+def test_a_ledger_that_is_alone_asks_nobody(
+    store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = ledgers(store)
+    tell(one, grant(10))
+    asked: list[object] = []
+    monkeypatch.setattr(store, "events", asked.append)
+    for _ in range(3):
+        tell(one, deduct(1))
+    assert asked == []

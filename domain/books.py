@@ -202,7 +202,7 @@ class Books:
         refs = {grant_id: ref for grant_id, ref in parsed.items() if ref is not None}
         if refs:
             self._fetch({ref.stream for ref in refs.values()} | {ids.trail_id(id_) for id_ in refs})
-            self._past = dict(self._store.events(list(refs.values())))
+            self._past.update(self._store.events(list(refs.values())))
 
     def _fetch(self, streams: Iterable[UUID]) -> None:
         cold = [s for s in streams if s not in self._kept and s not in self._loaded]

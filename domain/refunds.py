@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -69,8 +69,9 @@ def refund_deduction(command: RefundDeduction, books: Books) -> dict[str, Any]:
     }
 
 
-def lots_of(account: CreditAccount, legs: Iterable[e.LotAmount], books: Books) -> dict[str, Lot]:
+def lots_of(account: CreditAccount, legs: Sequence[e.LotAmount], books: Books) -> dict[str, Lot]:
     """The lots behind some legs, the closed ones as they would open again."""
+    books.foresee([leg.grant_id for leg in legs if account.lots.get(leg.grant_id) is None])
     return {
         leg.grant_id: account.lots.get(leg.grant_id) or closed_lot(leg.grant_id, books)
         for leg in legs

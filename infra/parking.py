@@ -10,13 +10,14 @@ from typing import Final
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from creditledger.infra.arrays import uuid_array
+from creditledger.infra.arrays import text_array, uuid_array
 from creditledger.infra.database import Pool
 from creditledger.infra.delivery import Taken
 from creditledger.infra.event_log import reaching
 
-# Parked deliveries for which there is news since they were parked: of all, of those that are
-# named, or of those that await one of these streams. What somebody else holds is being freed.
+# Parked deliveries for which there is news since they were parked: of all, or of those that are
+# named. What somebody else holds is being freed. The aggregate has the events of a stream found by
+# that stream; without it, all that came after a position may be searched for each.
 _FREE: Final = """
     UPDATE webhook_deliveries
     SET status = 'received', due_at = now()
@@ -28,7 +29,12 @@ _FREE: Final = """
           AND {which}
           AND EXISTS (
               SELECT FROM unnest(awaits) AS awaited (stream)
-              JOIN ledger_events ON originator_id = stream AND notification_id > seen_position
+              CROSS JOIN LATERAL (
+                  SELECT bool_or(notification_id > seen_position) AS changed
+                  FROM ledger_events
+                  WHERE originator_id = stream
+              ) AS log
+              WHERE log.changed
           )
         FOR UPDATE SKIP LOCKED
     ))
@@ -36,7 +42,11 @@ _FREE: Final = """
 
 _FREE_ALL: Final = _FREE.format(which="true")
 _FREE_NAMED: Final = _FREE.format(which="delivery_id = ANY (%s::text[])")
-_FREE_AWAITING: Final = _FREE.format(which="awaits && %s::uuid[]")
+
+# Whatever awaits one of these streams, or did when it was parked.
+_AWAITING: Final = """
+    SELECT delivery_id FROM webhook_deliveries WHERE awaits && %s::uuid[] AND awaits <> '{}'
+"""
 
 # Where something happened after a position, up to another.
 _CHANGED: Final = """
@@ -100,11 +110,10 @@ class Parking:
             freed = connection.execute(_FREE_ALL).rowcount
             self._look_through_at = now + LOOK_THROUGH_SECONDS
             return freed, position
-        freed = 0
-        if self._just_parked:
-            freed += connection.execute(_FREE_NAMED, (self._just_parked,)).rowcount
+        named = list(self._just_parked)
         if position > self._position:
             changed = connection.execute(_CHANGED, (self._position, position)).fetchall()
             streams = uuid_array(stream for (stream,) in changed)
-            freed += connection.execute(_FREE_AWAITING, (streams,)).rowcount
+            named += (row[0] for row in connection.execute(_AWAITING, (streams,)))
+        freed = connection.execute(_FREE_NAMED, (text_array(named),)).rowcount if named else 0
         return freed, position

@@ -1,4 +1,4 @@
-"""Lines of Checkout Sessions and invoices, from a server on this machine that answers as Stripe does."""
+"""Lines of Checkout Sessions and invoices, from a server here that answers as Stripe does."""
 
 from __future__ import annotations
 

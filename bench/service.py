@@ -36,6 +36,10 @@ class Service:
         """Bytes that its processes have in memory, PostgreSQL not counted."""
         return sum(memory_of(pid) for pid in self.pids)
 
+    def cpu_seconds(self) -> float:
+        """Processor time that its processes have used, PostgreSQL not counted."""
+        return sum(_cpu_seconds_of(pid) for pid in self.pids)
+
 
 @contextmanager
 def running(dsn: str) -> Iterator[Service]:
@@ -85,6 +89,12 @@ def memory_of(pid: int) -> int:
     """Bytes that a process has in memory."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def _cpu_seconds_of(pid: int) -> float:
+    # Fields 14 and 15 of proc(5); the second one is a name in brackets.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def fill(service: Service, accounts: int, *, first_account: int = 0) -> None:

@@ -21,6 +21,7 @@ from rich.table import Table
 import histories
 import load
 import service
+import webhooks
 import yardstick
 from creditledger.infra.embedded_postgres import embedded_postgres
 
@@ -56,6 +57,7 @@ def main() -> None:
             _reads(running, measure, arguments.seconds)
             _whole_log(running)
             _memory(running, arguments.accounts, arguments.seconds)
+        webhooks.show(console, dsn, measure.per_second)
         _histories(dsn, arguments.history)
 
 

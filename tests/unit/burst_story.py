@@ -126,6 +126,11 @@ def burst(deliveries: int, customers: int, chance: Random) -> Burst:
     return made
 
 
+def purchase(customer: str) -> Sent:
+    """One delivery that tells all of a purchase by a customer that has none yet: 600 credits."""
+    return _Template(told(_SESSION)).told(customer, customer, 0)
+
+
 #: What is the customer's own: ids of Stripe's objects, of Polar's, and of the customer itself.
 _OWN: Final = re.compile(
     r'(?<=")((?:evt|cus|cs_test|pi|ch|re|du|sub|si|in|il|txn|req)_[A-Za-z0-9]+'

@@ -64,7 +64,7 @@ class CommandRequest:
         self.caller = caller
         self.headers = headers
         self.dry_run = _dry_run(query)
-        self.key = None if self.dry_run else _required_key(headers)
+        self.key = _key(headers, needed=not self.dry_run)
         self.correlation_id = _named(headers, b"correlation-id", "Correlation-Id")
 
     @classmethod
@@ -104,14 +104,15 @@ def _dry_run(query: Mapping[str, str]) -> bool:
     return query["dry_run"] == "true"
 
 
-def _required_key(headers: Mapping[bytes, bytes]) -> str:
+def _key(headers: Mapping[bytes, bytes], *, needed: bool) -> str | None:
+    """The key, which must fit wherever it is sent."""
     key = _named(headers, b"idempotency-key", "Idempotency-Key")
-    if key is None:
+    if key is None and needed:
         raise Problem(
             "idempotency_key_missing",
             "Send an Idempotency-Key header: 1 to 255 characters that name this one command.",
         )
-    return key
+    return key if needed else None
 
 
 def _named(headers: Mapping[bytes, bytes], name: bytes, field: str) -> str | None:

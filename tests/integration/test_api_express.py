@@ -86,6 +86,13 @@ def test_both_ways_try_out_and_refuse_other_queries(api: Api) -> None:
         assert told(short) == told(long)
 
 
+def test_a_key_that_is_not_needed_must_fit_nevertheless(api: Api) -> None:
+    query = "?dry_run=true"
+    short, long = both_ways(api, "grants", {"amount": 5}, query=query, Idempotency_Key="x" * 256)
+    assert short.status_code == 422
+    assert told(short) == told(long)
+
+
 def test_both_ways_look_at_the_scope(api: Api) -> None:
     with api.client_with("read") as http:
         path, body = f"/v1/customers/{new_customer()}/grants", {"amount": 5}

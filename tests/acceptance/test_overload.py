@@ -139,7 +139,7 @@ def test_three_times_too_much(service: tuple[Process, str]) -> None:
     overloaded = pressed(serve.url, _CLIENTS * _TIMES_TOO_MANY)
 
     # Others use the machine, too, and the refused ones take some of it.
-    assert len(overloaded.accepted) > len(at_ease.accepted) / 2
+    assert len(overloaded.accepted) > len(at_ease.accepted) / 3
     assert len(overloaded.refused) > len(overloaded.accepted) / 10
     assert median(overloaded.refused) <= median(overloaded.accepted)
     assert serve.memory() - memory < _MEMORY_GROWTH_MAX
@@ -147,5 +147,5 @@ def test_three_times_too_much(service: tuple[Process, str]) -> None:
 
     after = pressed(serve.url, _CLIENTS)
     assert not after.refused
-    assert median(after.accepted) < 2 * median(at_ease.accepted)
+    assert median(after.accepted) < 4 * median(at_ease.accepted)
     assert recorded(url) == at_ease.keys | overloaded.keys | after.keys

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from psycopg import sql
 
@@ -23,6 +24,12 @@ from creditledger.infra.embedded_postgres import embedded_postgres
 from creditledger.infra.migrate import migrate
 from creditledger.infra.settings import PREFIX, Settings
 from kafka_broker import some_broker
+
+# How long an example takes says how busy the machine is, and nothing of the product.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 # The suite depends on nobody's settings.
 Settings.model_config["env_file"] = None

@@ -36,12 +36,31 @@ WHO = [Who(customer, asset) for customer in CUSTOMERS for asset in ASSETS]
 
 
 @dataclass
+class Bought:
+    """A payment that was granted: when it was paid, as far as is known, and its lots.
+
+    Each lot stands with its account and with how long it lives.
+    """
+
+    paid_at: datetime
+    lots: list[tuple[Account, Lot, timedelta]] = field(default_factory=list)
+
+    def redate(self, paid_at: datetime, now: datetime) -> None:
+        """Of several times of payment the first stands: what lives on ends that much earlier."""
+        before, self.paid_at = self.paid_at, min(self.paid_at, paid_at)
+        for account, lot, lifetime in self.lots:
+            ends = self.paid_at + lifetime
+            if lot.ends == before + lifetime and ends > max(now, lot.starts):
+                account.change_expiry(lot, ends, now)
+
+
+@dataclass
 class World:
     """All accounts of the model, and the payments that were granted."""
 
     scale: int = 1
     accounts: dict[Who, Account] = field(default_factory=lambda: {who: Account() for who in WHO})
-    payments: set[str] = field(default_factory=set)
+    payments: dict[str, Bought] = field(default_factory=dict)
 
     def pass_time(self, now: datetime) -> None:
         for account in self.accounts.values():
@@ -188,6 +207,7 @@ class Purchase:
 
         def play(world: World, now: datetime) -> Expected:
             if payment in world.payments:
+                world.payments[payment].redate(paid_at, now)
                 return {}
             amounts: dict[Who, int] = {}
             for line in self.lines:
@@ -197,12 +217,14 @@ class Purchase:
             for who, amount in amounts.items():
                 account = world.accounts[who]
                 account.needs_room(amount - min(amount, account.debt()), now)
+            bought = world.payments[payment] = Bought(paid_at)
             for line in self.lines:
                 asset, credits_, days = PRICES[line]
-                amount, ends = world.credits(credits_), paid_at + timedelta(days=days)
-                lot = Lot("top_up", 30, paid_at, ends, amount, payment, left=amount)
-                world.accounts[Who(self.customer, asset)].grant_lot(lot, now)
-            world.payments.add(payment)
+                amount, lifetime = world.credits(credits_), timedelta(days=days)
+                lot = Lot("top_up", 30, paid_at, paid_at + lifetime, amount, payment, left=amount)
+                account = world.accounts[Who(self.customer, asset)]
+                account.grant_lot(lot, now)
+                bought.lots.append((account, lot, lifetime))
             return {"payment_id": payment}
 
         return Step(command, play, None)

@@ -225,6 +225,7 @@ def test_the_last_word_on_a_price_stands(reader: Reader) -> None:
         "expires_after_days": 30,
         "plan_family": "packs",
         "version": "2",
+        "internal_id": None,
         "origin": "entered",
         "product_id": None,
         "active": None,

@@ -23,6 +23,7 @@ from creditledger.domain.price import Price
 from creditledger.domain.product import Product
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.subscription import Subscription
+from memory_log import audit
 from provider_bodies import PLANS, PRICES, changed, event
 from purchase_story import Story
 from translating import translated
@@ -104,7 +105,11 @@ class NewsDesk(Story):
         return found
 
     def ending(self) -> dict[str, Any]:
-        """All that the news have come to; ids, positions and recorded times aside."""
+        """All that the news have come to; ids, positions and recorded times aside.
+
+        Proved by the walk of `creditledger verify` through the log.
+        """
+        audit(self.store, self.now)
         return {
             "accounts": sorted(map(_account, self.aggregates(CreditAccount))),
             "payments": sorted(_payment(p) for p in self.aggregates(Payment) if p.paid),

@@ -1,7 +1,8 @@
 """Whatever the order of the news, the end is the same: what is true at the provider.
 
 Each story is told in its natural order, and in every other that Hypothesis thinks of, with
-repetitions, with other stories in between, and with spending.
+repetitions, with other stories in between, and with spending. Each time, the log that came of it
+is proved as `creditledger verify` proves it.
 """
 
 from __future__ import annotations

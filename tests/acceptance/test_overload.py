@@ -33,6 +33,9 @@ _SECONDS = 5.0
 #: How soon a refused client is back: sooner than it was asked to.
 _IMPATIENCE_SECONDS = 0.2
 
+#: How soon a client is told that there is no room, on a machine that is busy with other things.
+_QUICK_SECONDS = 0.5
+
 _CUSTOMERS = 50
 _MEMORY_GROWTH_MAX = 64 * 1024 * 1024
 
@@ -139,13 +142,13 @@ def test_three_times_too_much(service: tuple[Process, str]) -> None:
     overloaded = pressed(serve.url, _CLIENTS * _TIMES_TOO_MANY)
 
     # Others use the machine, too, and the refused ones take some of it.
-    assert len(overloaded.accepted) > len(at_ease.accepted) / 3
-    assert len(overloaded.refused) > len(overloaded.accepted) / 10
-    assert median(overloaded.refused) <= median(overloaded.accepted)
+    assert len(overloaded.accepted) > len(at_ease.accepted) / 4
+    assert len(overloaded.refused) > _CLIENTS * _TIMES_TOO_MANY / 2
+    assert median(overloaded.refused) < _QUICK_SECONDS
     assert serve.memory() - memory < _MEMORY_GROWTH_MAX
     assert recorded(url) == at_ease.keys | overloaded.keys
 
     after = pressed(serve.url, _CLIENTS)
     assert not after.refused
-    assert median(after.accepted) < 4 * median(at_ease.accepted)
+    assert median(after.accepted) < max(4 * median(at_ease.accepted), _QUICK_SECONDS)
     assert recorded(url) == at_ease.keys | overloaded.keys | after.keys

@@ -114,9 +114,7 @@ class PaymentReallotted(PaymentEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentTied(PaymentEvent):
-    """News about this is news about the payment that `pays` names, as long as nothing was bought
-    with this alone.
-    """
+    """News about this is news about `pays`, as long as nothing was bought with this alone."""
 
     TOPIC: ClassVar[str] = "creditledger.PaymentTied"
 

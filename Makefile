@@ -52,7 +52,7 @@ else
 endif
 
 bench: install-dev ## Measure, as ratios to a yardstick on the same PostgreSQL
-	@PYTHONPATH=tests/unit:tests/acceptance exec $(BIN)/python bench/run.py
+	@PYTHONPATH=tests/unit:tests/simulation:tests/acceptance exec $(BIN)/python bench/run.py
 
 bench-growth: install-dev ## Measure how cost grows with what grows
 	@exec $(BIN)/python bench/growth.py

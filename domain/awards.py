@@ -88,8 +88,7 @@ def period_award(
 ) -> Award:
     """What lines of one asset give that pay for one period, when they are allotted so much.
 
-    It ends with the period, or after the days that the price says. What comes after its period
-    starts with it, so that every lot ends after its start.
+    It ends with the period, or after the days that the price says.
     """
     terms = [worth.terms for worth in worths if worth.terms is not None]
     start = min(paid_at, now)
@@ -100,11 +99,22 @@ def period_award(
         asset=terms[0].asset,
         credits=credits_,
         source=SUBSCRIPTION,
-        effective_at=start if start < expires_at else period.start,
+        effective_at=period_lot_start(period, paid_at, now, expires_at),
         expires_at=expires_at,
         amount=sum(amounts) if len(amounts) == len(worths) else None,
         period_end=period.end,
     )
+
+
+def period_lot_start(
+    period: Period, paid_at: datetime, now: datetime, expires_at: datetime
+) -> datetime:
+    """From when what pays for a period can be spent: from when it was paid.
+
+    What comes after its period starts with it, so that every lot ends after its start.
+    """
+    start = min(paid_at, now)
+    return start if start < expires_at else period.start
 
 
 def costs(paid: Money, awards: Sequence[Award]) -> Iterator[Money]:

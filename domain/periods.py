@@ -10,8 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from creditledger.domain.amounts import NO_CREDITS, Credits
-from creditledger.domain.awards import SUBSCRIPTION, Award, Worth, grant_award, period_award
+from creditledger.domain.amounts import Credits
+from creditledger.domain.awards import (
+    SUBSCRIPTION,
+    Award,
+    Worth,
+    grant_award,
+    period_award,
+    period_lot_start,
+)
 from creditledger.domain.billing import (
     Bill,
     BilledLine,
@@ -147,16 +154,16 @@ def _reallot(change: Change, share: PeriodShare, books: Books) -> None:
 def _grant_more(change: Change, amount: Credits, end: datetime, books: Books) -> PaymentGrant:
     payment = change.payment
     assert payment.customer_id is not None
-    start = min(change.bill.paid_at, books.now(payment))
+    bill, now = change.bill, books.now(payment)
     award = Award(
         asset=change.asset,
         credits=amount,
         source=SUBSCRIPTION,
-        effective_at=start if start < end else change.bill.start,
+        effective_at=period_lot_start(Period(bill.start, end), bill.paid_at, now, end),
         expires_at=end,
         amount=None,
         period_end=end,
     )
     account = books.account(payment.customer_id, change.asset)
     grant_id = grant_award(award, account, payment, None, books)
-    return PaymentGrant(grant_id, change.asset, amount, end, NO_CREDITS)
+    return PaymentGrant(grant_id, change.asset, amount, end)

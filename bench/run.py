@@ -38,6 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=10, help="how long each load runs")
     parser.add_argument(
+        "--sustained", type=int, default=60, help="seconds of the two loads that last longer"
+    )
+    parser.add_argument(
         "--history", type=int, default=1_000_000, help="events of the longest account"
     )
     parser.add_argument("--accounts", type=int, default=1_000_000, help="accounts, for the memory")
@@ -51,8 +54,9 @@ def main() -> None:
         with service.running(dsn) as running:
             console.print(f"Filling {yardstick.ACCOUNTS:,} accounts …")
             service.fill(running, yardstick.ACCOUNTS)
-            one = _commands(running, measure, arguments.seconds)
-            _two_processes(running, one, arguments.seconds)
+            _commands(running, measure, arguments.seconds)
+            _sustained(running, measure, arguments.sustained)
+            _two_processes(running, arguments.seconds)
             _overload(running, arguments.seconds)
             _reads(running, measure, arguments.seconds)
             _whole_log(running)
@@ -71,8 +75,8 @@ def _yardstick(dsn: str, seconds: int) -> yardstick.Yardstick:
     return many
 
 
-def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: int) -> float:
-    """Print what each load does; return single commands a second on all accounts.
+def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: int) -> None:
+    """Print what each load does.
 
     CPU is what `serve` and `work` use for one command: it says something on a busy machine, too.
     """
@@ -98,7 +102,6 @@ def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: i
         *(("deduct, one account", "deduct.lua", n, ("1",), 1) for n in _CONNECTIONS),
         *(("deduct, 10,000 accounts", "deduct.lua", n, (many,), 1) for n in _CONNECTIONS),
     ]
-    per_second = 0.0
     for name, script, connections, extra, size in cases:
         lags = _Lags(running.dsn)
         used = running.cpu_seconds()
@@ -121,22 +124,57 @@ def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: i
             f"{caught_up:.2f} s",
         )
     console.print(table)
-    return per_second
 
 
-def _two_processes(running: service.Service, one: float, seconds: int) -> None:
+def _sustained(running: service.Service, measure: yardstick.Yardstick, seconds: int) -> None:
+    """How far the read models are behind when all that can be written has been for a while."""
+    table = Table(
+        *("load", "conn.", "commands/s", "ratio", "lag, most", "behind at the end", "level after"),
+        title=f"Full write load for {seconds} s",
+    )
+    many = str(yardstick.ACCOUNTS)
+    for name, script, connections, extra, size in (
+        ("deduct, 10,000 accounts", "deduct.lua", _CONNECTIONS[-1], (many,), 1),
+        ("batches of 1,000", "batch.lua", 4, (many, "1000"), 1_000),
+    ):
+        with _Lags(running.dsn) as lags:
+            found = _load(running, script, *extra, connections=connections, seconds=seconds)
+            behind = service.lag_seconds(running.dsn)
+        caught_up = service.wait_until_caught_up(running.dsn, 120)
+        per_second = found.per_second * size
+        table.add_row(
+            name,
+            str(connections),
+            f"{per_second:,.0f}",
+            f"{per_second / measure.per_second:.2f}",
+            f"{lags.most:,}",
+            f"{behind:.2f} s",
+            f"{caught_up:.2f} s",
+        )
+    console.print(table)
+
+
+def _two_processes(running: service.Service, seconds: int) -> None:
     """Single deductions on all accounts over as many connections, shared by two API processes."""
-    many, half = str(yardstick.ACCOUNTS), _CONNECTIONS[-1] // 2
-    with service.another_api(running) as other, ThreadPoolExecutor(2) as pool:
-        loads = [
-            pool.submit(_load, each, "deduct.lua", many, connections=half, seconds=seconds)
-            for each in (running, other)
-        ]
-        both = sum(each.result().succeeded_per_second for each in loads)
-    service.wait_until_caught_up(running.dsn, 120)
+    many, connections = str(yardstick.ACCOUNTS), _CONNECTIONS[-1]
+
+    def together(*processes: service.Service) -> float:
+        with ThreadPoolExecutor(len(processes)) as pool:
+            share = connections // len(processes)
+            loads = [
+                pool.submit(_load, each, "deduct.lua", many, connections=share, seconds=seconds)
+                for each in processes
+            ]
+            return sum(each.result().succeeded_per_second for each in loads)
+
     table = Table("API processes", "commands/s", "to one", title="Processes on one database")
+    one = together(running)
     table.add_row("1", f"{one:,.0f}", "1.00")
-    table.add_row("2", f"{both:,.0f}", f"{both / one:.2f}")
+    with service.another_api(running) as other:
+        for name in ("2, of which one has just started", "2, both at work"):
+            both = together(running, other)
+            table.add_row(name, f"{both:,.0f}", f"{both / one:.2f}")
+    service.wait_until_caught_up(running.dsn, 120)
     console.print(table)
 
 

@@ -136,6 +136,17 @@ def lag(dsn: str) -> int:
     return int(row[0])
 
 
+def lag_seconds(dsn: str) -> float:
+    """How long ago the oldest event was recorded that the slowest projection has yet to see."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT extract(epoch FROM clock_timestamp() - recorded_at) FROM ledger_events"
+            " WHERE notification_id > (SELECT min(position) FROM projections)"
+            " ORDER BY notification_id LIMIT 1"
+        ).fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
 def positions(dsn: str) -> int:
     """How many events the log holds."""
     with psycopg.connect(dsn, autocommit=True) as connection:

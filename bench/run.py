@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,7 @@ import service
 import webhooks
 import yardstick
 from creditledger.infra.embedded_postgres import embedded_postgres
+from targets import Targets
 
 _CONNECTIONS = (1, 16, 64)
 
@@ -31,6 +33,7 @@ _CONNECTIONS = (1, 16, 64)
 _ROOM = 32
 
 console = Console(width=100)
+targets = Targets()
 
 
 def main() -> None:
@@ -50,11 +53,12 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="creditledger-bench-") as folder,
         embedded_postgres(Path(folder)) as dsn,
     ):
-        measure = _yardstick(dsn, arguments.seconds)
+        alone, measure = _yardstick(dsn, arguments.seconds)
         with service.running(dsn) as running:
             console.print(f"Filling {yardstick.ACCOUNTS:,} accounts …")
             service.fill(running, yardstick.ACCOUNTS)
-            _commands(running, measure, arguments.seconds)
+            found = _commands(running, measure, arguments.seconds)
+            _hold_against(found, alone, measure)
             _sustained(running, measure, arguments.sustained)
             _two_processes(running, arguments.seconds)
             _overload(running, arguments.seconds)
@@ -63,20 +67,24 @@ def main() -> None:
             _memory(running, arguments.accounts, arguments.seconds)
         webhooks.show(console, dsn, measure.per_second)
         _histories(dsn, arguments.history)
+    console.print(targets.table())
 
 
-def _yardstick(dsn: str, seconds: int) -> yardstick.Yardstick:
+def _yardstick(dsn: str, seconds: int) -> tuple[yardstick.Yardstick, yardstick.Yardstick]:
+    """What pgbench does with one client, and with sixteen."""
     single = yardstick.measure(dsn, clients=1, seconds=seconds)
     many = yardstick.measure(dsn, clients=16, seconds=seconds)
     table = Table("clients", "a second", "ms each", title="The yardstick: pgbench")
     for clients, found in ((1, single), (16, many)):
         table.add_row(str(clients), f"{found.per_second:,.0f}", f"{found.latency_ms:.2f}")
     console.print(table)
-    return many
+    return single, many
 
 
-def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: int) -> None:
-    """Print what each load does.
+def _commands(
+    running: service.Service, measure: yardstick.Yardstick, seconds: int
+) -> dict[tuple[str, int], load.Load]:
+    """Print what each load does; return it by its name and connections, counted in commands.
 
     CPU is what `serve` and `work` use for one command: it says something on a busy machine, too.
     """
@@ -102,6 +110,7 @@ def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: i
         *(("deduct, one account", "deduct.lua", n, ("1",), 1) for n in _CONNECTIONS),
         *(("deduct, 10,000 accounts", "deduct.lua", n, (many,), 1) for n in _CONNECTIONS),
     ]
+    loads = {}
     for name, script, connections, extra, size in cases:
         lags = _Lags(running.dsn)
         used = running.cpu_seconds()
@@ -112,6 +121,7 @@ def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: i
         caught_up = service.wait_until_caught_up(running.dsn, 120)
         used = running.cpu_seconds() - used
         per_second = found.per_second * size
+        loads[name, connections] = replace(found, per_second=per_second)
         table.add_row(
             name,
             str(connections),
@@ -124,6 +134,41 @@ def _commands(running: service.Service, measure: yardstick.Yardstick, seconds: i
             f"{caught_up:.2f} s",
         )
     console.print(table)
+    return loads
+
+
+def _hold_against(
+    loads: dict[tuple[str, int], load.Load],
+    alone: yardstick.Yardstick,
+    measure: yardstick.Yardstick,
+) -> None:
+    """Hold what commands did against what they are meant to do."""
+    uniform, hot = (loads[f"deduct, {name}", 64] for name in ("10,000 accounts", "one account"))
+    batches, pairs = loads["batches of 1,000", 4], loads["hold and capture, each", 64]
+    targets.at_least(
+        "single deductions, 64 connections, to the yardstick",
+        0.30,
+        uniform.per_second / measure.per_second,
+    )
+    targets.at_least(
+        "the same on one hot account, to 10,000 accounts", 1.0, hot.per_second / uniform.per_second
+    )
+    targets.at_most(
+        "p50 of one connection, ms: three times the yardstick's, and one",
+        3 * alone.latency_ms + 1,
+        loads["deduct, 10,000 accounts", 1].p50_ms,
+    )
+    targets.at_least(
+        "batches of 1,000, 4 connections, to the yardstick",
+        1.2,
+        batches.per_second / measure.per_second,
+    )
+    targets.at_least(
+        "pairs of hold and capture, 64 connections, to single deductions",
+        0.45,
+        pairs.per_second / 2 / uniform.per_second,
+    )
+    targets.at_most("p99 to p50 at 64 connections", 10, uniform.p99_ms / uniform.p50_ms)
 
 
 def _sustained(running: service.Service, measure: yardstick.Yardstick, seconds: int) -> None:
@@ -142,6 +187,8 @@ def _sustained(running: service.Service, measure: yardstick.Yardstick, seconds: 
             behind = service.lag_seconds(running.dsn)
         caught_up = service.wait_until_caught_up(running.dsn, 120)
         per_second = found.per_second * size
+        targets.at_most(f"s behind at the end, {name}, {seconds} s", 1.0, behind)
+        targets.at_most(f"s until level after it, {name}", 2.0, caught_up)
         table.add_row(
             name,
             str(connections),
@@ -174,6 +221,7 @@ def _two_processes(running: service.Service, seconds: int) -> None:
         for name in ("2, of which one has just started", "2, both at work"):
             both = together(running, other)
             table.add_row(name, f"{both:,.0f}", f"{both / one:.2f}")
+            targets.at_least(f"API processes: {name}, to one", 1.0, both / one)
     service.wait_until_caught_up(running.dsn, 120)
     console.print(table)
 
@@ -211,7 +259,9 @@ def _memory(running: service.Service, accounts: int, seconds: int) -> None:
     _load(running, "deduct.lua", many, connections=_CONNECTIONS[-1], seconds=seconds)
     service.wait_until_caught_up(running.dsn, 120)
     table = Table("accounts", "at work", "MiB", title="Memory of serve and work")
-    table.add_row(f"{accounts:,}", f"{int(many):,}", f"{running.memory() / 2**20:,.0f}")
+    mebibytes = running.memory() / 2**20
+    table.add_row(f"{accounts:,}", f"{int(many):,}", f"{mebibytes:,.0f}")
+    targets.at_most(f"MiB of memory with {accounts:,} accounts", 1024, mebibytes)
     console.print(table)
 
 
@@ -242,16 +292,22 @@ def _reads(running: service.Service, measure: yardstick.Yardstick, seconds: int)
             f"{found.p50_ms:.1f}",
             f"{found.p99_ms:.1f}",
         )
+    targets.at_least(
+        "balance queries, 64 connections, to the yardstick",
+        0.2,
+        found.per_second / measure.per_second,
+    )
     console.print(table)
 
 
 def _whole_log(running: service.Service) -> None:
     events = service.positions(running.dsn)
     table = Table("command", "events", "seconds", "events/s", title="The whole log")
-    for arguments in (("projections", "rebuild"), ("verify",)):
+    for least, arguments in ((20_000, ("projections", "rebuild")), (50_000, ("verify",))):
         seconds = service.command_seconds(running, *arguments)
         row = (f"{events:,}", f"{seconds:.1f}", f"{events / seconds:,.0f}")
         table.add_row(" ".join(arguments), *row)
+        targets.at_least(f"events/s of {' '.join(arguments)}", least, events / seconds)
     console.print(table)
 
 
@@ -260,12 +316,17 @@ def _histories(dsn: str, longest: int) -> None:
         *("events of the account", "first command, ms", "refund of the first deduction, ms"),
         title="A cold account",
     )
+    first = []
     for events in (10, 10_000, longest):
         with console.status(f"Writing an account of {events:,} events …"):
             found = histories.measure(dsn, events, lambda _: None)
         table.add_row(
             f"{events:,}", f"{found.first_command_ms:.1f}", f"{found.refund_of_the_first_ms:.1f}"
         )
+        first.append(found.first_command_ms)
+    targets.at_most(
+        f"ms more for the first command after {longest:,} deductions", 50, first[-1] - first[0]
+    )
     console.print(table)
 
 

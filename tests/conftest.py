@@ -8,10 +8,8 @@ Central, or that of CREDITLEDGER_TEST_KAFKA; each test has topics of its own.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -24,6 +22,7 @@ from creditledger.infra.embedded_postgres import embedded_postgres
 from creditledger.infra.migrate import migrate
 from creditledger.infra.settings import PREFIX, Settings
 from kafka_broker import some_broker
+from quick_folder import quick_folder
 
 # How long an example takes says how busy the machine is, and nothing of the product.
 hypothesis.settings.register_profile(
@@ -61,10 +60,8 @@ def postgres_url() -> Iterator[str]:
         yield url
         return
     with (
-        tempfile.TemporaryDirectory(
-            prefix="creditledger-test-", ignore_cleanup_errors=True
-        ) as folder,
-        embedded_postgres(Path(folder), UNSYNCED) as url,
+        quick_folder("creditledger-test-") as folder,
+        embedded_postgres(folder, UNSYNCED) as url,
     ):
         yield url
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import Signals
-from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import pytest
 
 from creditledger.infra.settings import Settings
 from kafka_artifacts import NoKafka, jars, java
+from quick_folder import quick_folder
 
 #: Set it to make of a skip a failure.
 REQUIRED: Final = "CREDITLEDGER_TEST_REQUIRE_KAFKA"
@@ -135,9 +135,9 @@ class Broker:
 @contextmanager
 def running_broker(**options: Any) -> Iterator[Broker]:
     """A broker of its own for the block; skips the test where there is none to be had."""
-    with TemporaryDirectory(prefix="creditledger-kafka-", ignore_cleanup_errors=True) as folder:
+    with quick_folder("creditledger-kafka-") as folder:
         try:
-            broker = Broker(Path(folder), **options)
+            broker = Broker(folder, **options)
         except NoKafka as reason:
             without_kafka(str(reason))
         try:

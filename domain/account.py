@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, Self
 from uuid import UUID
@@ -19,9 +18,10 @@ from creditledger.domain.aggregate import Aggregate
 from creditledger.domain.amounts import CREDITS_MAX, NO_CREDITS, Credits
 from creditledger.domain.events import ACCOUNT_EVENTS, Balance, Event, LotAmount
 from creditledger.domain.lots import Lot, Lots
+from creditledger.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Hold:
     """Credits set aside: `amount` is what it still pins, in `lots` as they were pinned."""
 
@@ -32,7 +32,7 @@ class Hold:
     feature: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Debt:
     """What a revocation could neither take nor give up: the next grants repay it."""
 

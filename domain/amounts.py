@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NewType
+
+from creditledger.domain.values import value
 
 Credits = NewType("Credits", int)
 """A quantity of credits of one asset, 0 to `CREDITS_MAX`."""
@@ -18,7 +19,7 @@ NO_CREDITS = Credits(0)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Money:
     """An amount of minor units (cents) of one ISO 4217 currency, zero or more.
 

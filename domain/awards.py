@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,13 +16,14 @@ from creditledger.domain.payment import Payment
 from creditledger.domain.payment_events import PaymentRedated
 from creditledger.domain.price import ONE_TIME_EXPIRES_AFTER_DAYS, Price, PriceTerms
 from creditledger.domain.provider_commands import Period, PurchaseLine, RecordPurchase
+from creditledger.domain.values import value
 
 #: What is bought once, and what a subscription brings.
 TOP_UP: Final = "top_up"
 SUBSCRIPTION: Final = "subscription"
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Worth:
     """A line with what it is worth; `terms` is None where it has no price id."""
 
@@ -47,7 +47,7 @@ class Worth:
         return self.terms is not None and self.line.period is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Award:
     """Credits of one asset that a purchase gives, for a period of a subscription or for good.
 

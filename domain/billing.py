@@ -19,9 +19,10 @@ from creditledger.domain.amounts import Credits
 from creditledger.domain.books import Books
 from creditledger.domain.events import Event
 from creditledger.domain.provider_commands import Provider
+from creditledger.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class BilledLine:
     """A line of a bill, and what all its units are worth.
 
@@ -36,7 +37,7 @@ class BilledLine:
     credited: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Bill:
     """The lines of one payment that lie in the period, the first of them from `start` on."""
 
@@ -46,7 +47,7 @@ class Bill:
     lines: tuple[BilledLine, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PeriodBilled(Event):
     """A payment pays for the period, or for a part of it; `provider_id` names the payment."""
 
@@ -140,7 +141,7 @@ def allot(bills: Iterable[Bill]) -> Allotments:
     return allotments
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class _Lines:
     """One bill's lines of one asset: plans billed in whole, by price; what changes of plan began,
     the largest line of each price, and which prices they gave back; what they come to together.

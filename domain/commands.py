@@ -1,4 +1,4 @@
-"""What can be wished of the ledger: one frozen dataclass for each command.
+"""What can be wished of the ledger: one value for each command.
 
 A command holds what was sent, never what it resolves to: its fingerprint must not change with the
 clock or the balance. Amounts are 1 to `CREDITS_MAX`; times are aware.
@@ -7,7 +7,6 @@ clock or the balance. Amounts are 1 to `CREDITS_MAX`; times are aware.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
@@ -19,11 +18,12 @@ from creditledger.domain.events import (
     OveragePeriod,
     RevocationPolicy,
 )
+from creditledger.domain.values import value
 
 Metadata = Mapping[str, MetadataValue]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Command:
     """The base of all commands; `NAME` is its type in batches and receipts."""
 
@@ -33,7 +33,7 @@ class Command:
     happened_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class GrantCredits(Command):
     """Give credits: at most one of `expires_at` and `expires_after_days`."""
 
@@ -51,7 +51,7 @@ class GrantCredits(Command):
     reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class DeductCredits(Command):
     """Spend credits."""
 
@@ -63,7 +63,7 @@ class DeductCredits(Command):
     feature: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RefundDeduction(Command):
     """Give a deduction back: `amount`, or all that is left of it."""
 
@@ -75,7 +75,7 @@ class RefundDeduction(Command):
     expired_lots: ExpiredLotsPolicy = "grace"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class HoldCredits(Command):
     """Set credits aside for `expires_in` seconds (None: the policy's default)."""
 
@@ -88,7 +88,7 @@ class HoldCredits(Command):
     feature: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CaptureHold(Command):
     """Spend `amount` (None: all that it holds) of a hold, and release the rest unless not final."""
 
@@ -100,7 +100,7 @@ class CaptureHold(Command):
     feature: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ReleaseHold(Command):
     """Give back what a hold still pins."""
 
@@ -110,7 +110,7 @@ class ReleaseHold(Command):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RevokeGrant(Command):
     """Take a grant back: `amount`, or all of it that is not revoked yet."""
 
@@ -122,7 +122,7 @@ class RevokeGrant(Command):
     policy: RevocationPolicy | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ReinstateGrant(Command):
     """Undo a revocation: `amount`, or all that is revoked."""
 
@@ -133,7 +133,7 @@ class ReinstateGrant(Command):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ChangeExpiry(Command):
     """Let a grant's lot end at another time; None: never."""
 
@@ -143,7 +143,7 @@ class ChangeExpiry(Command):
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class SetOverageLimit(Command):
     """Allow spending beyond the lots: 0 is off, None without limit."""
 
@@ -155,7 +155,7 @@ class SetOverageLimit(Command):
     period: OveragePeriod = "month"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class TransferCredits(Command):
     """Give credits of one customer to another, lot by lot."""
 
@@ -167,7 +167,7 @@ class TransferCredits(Command):
     amount: Credits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ExpireDue(Command):
     """Write down what time has done to an account: the sweeper's command, without a key."""
 

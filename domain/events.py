@@ -9,12 +9,13 @@ Stored forms are never edited: a changed meaning is a new version with an upcast
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
 from creditledger.domain.amounts import Credits, Money
+from creditledger.domain.values import value
 
 MetadataValue = str | int | float | bool | None
 ReleaseReason = Literal["voided", "lapsed", "remainder"]
@@ -24,7 +25,7 @@ RevocationPolicy = Literal["debt", "write_off"]
 OveragePeriod = Literal["month", "day", "year"]
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Context:
     """Who wished it and why, the same for all events of one command.
 
@@ -39,7 +40,7 @@ class Context:
     metadata: Mapping[str, MetadataValue] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Balance:
     """An account's five figures at one moment; debt and overage reduce none of the others."""
 
@@ -55,7 +56,7 @@ class Balance:
         return self.available + self.held + self.scheduled
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class LotAmount:
     """So much of one lot."""
 
@@ -63,7 +64,7 @@ class LotAmount:
     amount: Credits
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class LotTerms:
     """What a lot is, whatever is left of it."""
 
@@ -78,7 +79,7 @@ class LotTerms:
     written_off: Credits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Event:
     """A fact of one stream: the base of all of them."""
 
@@ -90,7 +91,7 @@ class Event:
     context: Context
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class AccountEvent(Event):
     """A fact of a credit account."""
 
@@ -100,7 +101,7 @@ class AccountEvent(Event):
     after: Balance = field(default=Balance(0, 0, 0, 0, 0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Granted(AccountEvent):
     """Credits were given; what the debts did not take is a new lot."""
 
@@ -122,7 +123,7 @@ class Granted(AccountEvent):
     debt_repaid: tuple[LotAmount, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Held(AccountEvent):
     """Credits were pinned for work that is yet to be done."""
 
@@ -134,7 +135,7 @@ class Held(AccountEvent):
     feature: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Deducted(AccountEvent):
     """Credits were spent: first those that a hold had pinned, then free ones, then overage."""
 
@@ -151,7 +152,7 @@ class Deducted(AccountEvent):
     transfer_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Released(AccountEvent):
     """What a hold still pinned was given back, and the hold is closed."""
 
@@ -166,7 +167,7 @@ class Released(AccountEvent):
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Refunded(AccountEvent):
     """A deduction was given back, in part or whole: overage first, then lots, last spent first."""
 
@@ -184,7 +185,7 @@ class Refunded(AccountEvent):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Expired(AccountEvent):
     """What was left in lots of one expiry, and not pinned, ended."""
 
@@ -194,7 +195,7 @@ class Expired(AccountEvent):
     expired_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Revoked(AccountEvent):
     """A grant was taken back: from its lot, from others of its payment, then as debt or loss."""
 
@@ -209,7 +210,7 @@ class Revoked(AccountEvent):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Recovered(AccountEvent):
     """Credits came back to a revoked lot and were taken, so its debt or write-off is smaller."""
 
@@ -221,7 +222,7 @@ class Recovered(AccountEvent):
     written_off: Credits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Reinstated(AccountEvent):
     """A revocation was undone: open debts of the payment first, then the lot, then the loss."""
 
@@ -237,7 +238,7 @@ class Reinstated(AccountEvent):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ExpiryChanged(AccountEvent):
     """A grant's lot ends at another time than before."""
 
@@ -248,7 +249,7 @@ class ExpiryChanged(AccountEvent):
     previous: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class OverageLimitSet(AccountEvent):
     """How much may be spent beyond the lots in a period: 0 is nothing, None without limit."""
 
@@ -258,7 +259,7 @@ class OverageLimitSet(AccountEvent):
     period: OveragePeriod = "month"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class HoldEnded(Event):
     """Trail of a hold: it is closed, and this is how."""
 
@@ -267,7 +268,7 @@ class HoldEnded(Event):
     how: HoldOutcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class DeductionRefunded(Event):
     """Trail of a deduction: how much of it was refunded so far, in all."""
 
@@ -276,7 +277,7 @@ class DeductionRefunded(Event):
     refunded: Credits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class GrantRevised(Event):
     """Trail of a grant: what holds of it now, in all, other than when it was granted."""
 

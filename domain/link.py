@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -19,6 +18,7 @@ from creditledger.domain.provider_commands import (
     RecordPurchase,
     ReportSubscription,
 )
+from creditledger.domain.values import value
 
 #: What may name its owner beside its provider's customer.
 OwnedNews = RecordPurchase | ReportSubscription
@@ -27,7 +27,7 @@ OwnedNews = RecordPurchase | ReportSubscription
 _AUTHORITY: dict[LinkOrigin, int] = {"purchase": 0, "customer": 1, "hand": 2}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class LinkEvent(Event):
     """A fact about one customer of a provider."""
 
@@ -36,7 +36,7 @@ class LinkEvent(Event):
     customer_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CustomerLinked(LinkEvent):
     """The provider's customer is this customer of ours, as was said at `as_of`."""
 
@@ -46,7 +46,7 @@ class CustomerLinked(LinkEvent):
     as_of: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class LinkClosed(LinkEvent):
     """The provider deleted its customer. News about its old payments still finds its owner."""
 

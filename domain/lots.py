@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
 
 from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.events import LotAmount, LotTerms
+from creditledger.domain.values import value
 
 #: Sorts after every expiry; a lot without one is spent last among its priority.
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -17,7 +17,7 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _BurnKey = tuple[int, datetime, datetime, int, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Lot:
     """One grant's rest: `remaining` is free, `held` is pinned by open holds.
 

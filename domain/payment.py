@@ -7,7 +7,6 @@ target that is worked out of all of it, so that order and repetition do not matt
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
@@ -39,6 +38,7 @@ from creditledger.domain.provider_commands import (
     RefundStatus,
     RefundTotal,
 )
+from creditledger.domain.values import value
 
 #: `parked`: what was bought, or whose it is, is not known yet, so nothing was granted.
 PaymentStatus = Literal[
@@ -71,7 +71,7 @@ _DISPUTE_PROGRESS: dict[DisputeStanding, int] = {
 _TAKEN: tuple[DisputeStanding, ...] = ("open", "lost")
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Refund:
     """A refund as far as it has come, in minor units of the payment's currency.
 
@@ -84,7 +84,7 @@ class Refund:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Dispute:
     """A dispute as far as it has come, in minor units of the payment's currency.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
@@ -15,9 +14,10 @@ from creditledger.domain.provider_commands import (
     RefundStatus,
     RefundTotal,
 )
+from creditledger.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class PaidLine:
     """One thing that was bought, and what all its units were worth on that day.
 
@@ -33,7 +33,7 @@ class PaidLine:
     proration: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class PaymentGrant:
     """One grant that the payment brought about, for the subscription's period that ends then.
 
@@ -52,7 +52,7 @@ class PaymentGrant:
         return Credits(self.amount - self.withdrawn)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PaymentEvent(Event):
     """A fact of one payment; `customer_id` is None as long as nobody knows whose it is."""
 
@@ -61,7 +61,7 @@ class PaymentEvent(Event):
     customer_id: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PaymentRecorded(PaymentEvent):
     """Money came."""
 
@@ -74,7 +74,7 @@ class PaymentRecorded(PaymentEvent):
     subscription_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PaymentRedated(PaymentEvent):
     """News that came later said that the money came earlier: of several times, the first stands."""
 
@@ -83,14 +83,14 @@ class PaymentRedated(PaymentEvent):
     paid_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PaymentAssigned(PaymentEvent):
     """A person said whose the payment is."""
 
     TOPIC: ClassVar[str] = "creditledger.PaymentAssigned"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PaymentGranted(PaymentEvent):
     """What was bought was granted."""
 
@@ -100,7 +100,7 @@ class PaymentGranted(PaymentEvent):
     grants: tuple[PaymentGrant, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PaymentReallotted(PaymentEvent):
     """Another payment of a period came to be known, so this one's part of it is another.
 
@@ -112,7 +112,7 @@ class PaymentReallotted(PaymentEvent):
     grants: tuple[PaymentGrant, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PaymentTied(PaymentEvent):
     """News about this is news about `pays`, as long as nothing was bought with this alone."""
 
@@ -121,7 +121,7 @@ class PaymentTied(PaymentEvent):
     pays: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RefundReported(PaymentEvent):
     """The provider told of a refund; `refunded` is what the payment has refunded in all now.
 
@@ -138,7 +138,7 @@ class RefundReported(PaymentEvent):
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RefundTotalReported(PaymentEvent):
     """The provider told the total; `refunded` is what the payment has refunded in all now.
 
@@ -152,7 +152,7 @@ class RefundTotalReported(PaymentEvent):
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class DisputeReported(PaymentEvent):
     """The provider told of a dispute; `disputed` is what open and lost ones add up to now."""
 
@@ -167,7 +167,7 @@ class DisputeReported(PaymentEvent):
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RemovalSet(PaymentEvent):
     """How much of each grant is taken back because of refunds and disputes, and of what was
     withdrawn: totals, without those by hand.

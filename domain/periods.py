@@ -7,7 +7,7 @@ each has in the end does not depend on the order of the news (domain/README.md, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from creditledger.domain.amounts import Credits
@@ -32,9 +32,10 @@ from creditledger.domain.payment import Payment, payment_of
 from creditledger.domain.payment_events import PaymentGrant, PaymentReallotted
 from creditledger.domain.provider_commands import Period, RecordPurchase
 from creditledger.domain.removals import follow
+from creditledger.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Change:
     """So many credits more (or less) of an asset for a payment that was granted before."""
 
@@ -44,7 +45,7 @@ class Change:
     by: int
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class PeriodShare:
     """What a purchase gets of one period, and what that changes for others who paid for it."""
 

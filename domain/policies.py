@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
 from creditledger.domain.events import RevocationPolicy
+from creditledger.domain.values import value
 
 #: Smaller is spent first (domain/README.md, 4.2). `transfer` and `refund` keep their origin's.
 DEFAULT_PRIORITIES: Final[Mapping[str, int]] = MappingProxyType(
@@ -30,7 +31,7 @@ DEFAULT_PRIORITIES: Final[Mapping[str, int]] = MappingProxyType(
 PRIORITY_MAX: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Policies:
     """Set once for a service; a command's own word goes before them."""
 

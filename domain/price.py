@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
@@ -20,6 +19,7 @@ from creditledger.domain.provider_commands import (
     ReportPrice,
     SetPrice,
 )
+from creditledger.domain.values import value
 
 #: Who says what a price is worth: a person, or the provider's own metadata.
 PriceOrigin = Literal["entered", "learned"]
@@ -31,7 +31,7 @@ ONE_TIME_EXPIRES_AFTER_DAYS: Final = 365
 EXPIRES_AFTER_DAYS_MAX: Final = 36_500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PriceTerms:
     """What a price is worth; `expires_after_days` is None for the default of its kind.
 
@@ -49,7 +49,7 @@ class PriceTerms:
     internal_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PriceSet(Event):
     """From now on, a price is worth this; what was granted before is not touched."""
 
@@ -60,7 +60,7 @@ class PriceSet(Event):
     terms: PriceTerms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PriceReported(Event):
     """The provider's catalogue told of a price; `learned` is what its metadata says, if anything.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -12,9 +11,10 @@ from creditledger.domain.aggregate import Aggregate
 from creditledger.domain.books import Books
 from creditledger.domain.events import Event
 from creditledger.domain.provider_commands import Provider, ReportProduct
+from creditledger.domain.values import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ProductReported(Event):
     """The provider's catalogue told how a product stood at `as_of`."""
 

@@ -6,12 +6,12 @@ what to add: "this purchase was paid", "so much of it is refunded in all".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Literal
 
 from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.commands import Command
+from creditledger.domain.values import value
 
 Provider = Literal["stripe", "polar"]
 PriceKind = Literal["one_time", "recurring", "usage"]
@@ -24,7 +24,7 @@ DisputeStanding = Literal["inquiry", "open", "lost", "won", "prevented"]
 LinkOrigin = Literal["hand", "customer", "purchase"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class LearnedPrice:
     """What a provider's own metadata says that a price is worth.
 
@@ -39,7 +39,7 @@ class LearnedPrice:
     internal_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Period:
     """From `start` up to `end`, which lies after it."""
 
@@ -47,7 +47,7 @@ class Period:
     end: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PurchaseLine:
     """One thing that was bought; without a price id it is worth no credits.
 
@@ -66,7 +66,7 @@ class PurchaseLine:
     credited: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RefundTotal:
     """How much of a payment is refunded in all, as the payment's own record told at one moment.
 
@@ -79,21 +79,21 @@ class RefundTotal:
     told_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ProviderCommand(Command):
     """A command about what a provider knows."""
 
     provider: Provider
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PaymentCommand(ProviderCommand):
     """A command about one payment; `provider_id` is the object that identifies it."""
 
     provider_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RecordPurchase(PaymentCommand):
     """A purchase was paid: grant what was bought, once, whatever told of it.
 
@@ -113,7 +113,7 @@ class RecordPurchase(PaymentCommand):
     subscription_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class TiePayment(PaymentCommand):
     """News about `provider_id` (a PaymentIntent or charge) is news about the payment `pays`.
 
@@ -125,7 +125,7 @@ class TiePayment(PaymentCommand):
     pays: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class AssignPurchase(PaymentCommand):
     """A person says whose a purchase is that names no owner."""
 
@@ -134,7 +134,7 @@ class AssignPurchase(PaymentCommand):
     customer_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ReportRefund(PaymentCommand):
     """A refund of a payment is in this state.
 
@@ -151,7 +151,7 @@ class ReportRefund(PaymentCommand):
     counted: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ReportRefundTotal(PaymentCommand):
     """So much of a payment is refunded in all."""
 
@@ -161,7 +161,7 @@ class ReportRefundTotal(PaymentCommand):
     total: RefundTotal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ReportDispute(PaymentCommand):
     """A bank's dispute over a payment stands like this; `status` is the provider's own word.
 
@@ -177,7 +177,7 @@ class ReportDispute(PaymentCommand):
     as_of: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class SubscriptionState:
     """What a provider's record of a subscription says at one moment; `status` is its own word.
 
@@ -199,7 +199,7 @@ class SubscriptionState:
     pending_product_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ReportSubscription(ProviderCommand):
     """A subscription stood like this at `as_of`: plan state alone, no credits.
 
@@ -216,7 +216,7 @@ class ReportSubscription(ProviderCommand):
     as_of: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ReportProduct(ProviderCommand):
     """A product of the provider's catalogue stood like this at `as_of`."""
 
@@ -230,7 +230,7 @@ class ReportProduct(ProviderCommand):
     as_of: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ReportPrice(ProviderCommand):
     """A price of the provider's catalogue stood like this at `as_of`.
 
@@ -247,7 +247,7 @@ class ReportPrice(ProviderCommand):
     as_of: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class SetPrice(ProviderCommand):
     """One unit of a provider's price is worth so many credits (0 or more) of an asset.
 
@@ -266,7 +266,7 @@ class SetPrice(ProviderCommand):
     version: str | int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class LinkCustomer(ProviderCommand):
     """A provider's customer is this customer of ours; `as_of` is when that was said there."""
 
@@ -278,7 +278,7 @@ class LinkCustomer(ProviderCommand):
     as_of: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CloseLink(ProviderCommand):
     """A provider deleted its customer, whose last record named `customer_id`, or nobody."""
 

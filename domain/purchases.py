@@ -8,7 +8,7 @@ wonder where the money is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from creditledger.domain import waiting
@@ -43,9 +43,10 @@ from creditledger.domain.periods import PeriodShare, share_period, shares_of
 from creditledger.domain.price import find_price, learned_terms, record_terms
 from creditledger.domain.provider_commands import AssignPurchase, PurchaseLine, RecordPurchase
 from creditledger.domain.removals import remove_refunded, take_in_total
+from creditledger.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class _Accounts:
     """Who gets what was bought, on which accounts, by asset."""
 

@@ -7,7 +7,7 @@ transaction as the events, accepted or refused, and is kept for ever (domain/REA
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 from creditledger.domain import ids
 from creditledger.domain.commands import Command
 from creditledger.domain.errors import LedgerError
+from creditledger.domain.values import value
 
 #: What a command was told, ready for JSON: dicts, lists, strings, integers and None.
 Answer = Mapping[str, Any]
@@ -22,7 +23,7 @@ Answer = Mapping[str, Any]
 ACCEPTED = "accepted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Wish:
     """One command as a client sent it.
 
@@ -45,7 +46,7 @@ class Wish:
         return None if self.key is None else ids.receipt_uuid(self.client_id, self.key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Batch:
     """Several wishes that are decided in order, in one transaction, under a key of their own."""
 
@@ -62,7 +63,7 @@ class Batch:
         return None if self.key is None else ids.receipt_uuid(self.client_id, self.key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Receipt:
     """What one wish was told.
 
@@ -99,7 +100,7 @@ class Receipt:
         return replace(self, replayed=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class BatchReceipt:
     """What a batch was told: a receipt or an error for each of its wishes, and its own receipt.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -12,6 +11,7 @@ from uuid import UUID
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
+from creditledger.domain.values import value
 
 
 class Conflict(Exception):
@@ -22,7 +22,7 @@ class Unavailable(Exception):
     """The store cannot be reached, or a commit's outcome is not known."""
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Snapshot:
     """An aggregate's saved state: it affects the cost of loading, never the meaning."""
 
@@ -32,7 +32,7 @@ class Snapshot:
     state: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Stream:
     """What is stored of one stream, from its latest usable snapshot on."""
 
@@ -40,7 +40,7 @@ class Stream:
     events: Sequence[Event]
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Expectation:
     """A stream that was only read, and the version at which it was read."""
 

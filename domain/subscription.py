@@ -6,7 +6,6 @@ Every report is kept, whatever the order in which they come; the newest one stan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -22,6 +21,7 @@ from creditledger.domain.provider_commands import (
     ReportSubscription,
     SubscriptionState,
 )
+from creditledger.domain.values import value
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
@@ -38,7 +38,7 @@ _STAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class SubscriptionReported(Event):
     """The provider told how a subscription stood at `as_of`.
 

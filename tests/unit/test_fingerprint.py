@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ from creditledger.domain.commands import (
     HoldCredits,
     SetOverageLimit,
 )
+from creditledger.domain.values import value
 from creditledger.infra.fingerprint import batch_fingerprint, fingerprint
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -58,7 +58,7 @@ def test_the_order_of_metadata_changes_nothing() -> None:
 
 
 def test_a_field_of_a_later_version_changes_nothing_where_it_is_not_used() -> None:
-    @dataclass(frozen=True, slots=True, kw_only=True)
+    @value(kw_only=True)
     class LaterDeduction(Command):
         NAME: ClassVar[str] = "deduct"
 

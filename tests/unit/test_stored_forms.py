@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +31,7 @@ from creditledger.domain.payment_events import (
     RefundTotalReported,
 )
 from creditledger.domain.price import PriceSet
+from creditledger.domain.values import value
 from creditledger.infra.mapper import EVENT_CLASSES, LedgerMapper
 from stored_events import EXAMPLES
 
@@ -152,7 +153,7 @@ COMMON: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Measured(Event):
     """A class whose meaning has changed twice: feet became metres, then a unit was added."""
 

@@ -1,14 +1,14 @@
 """The books: the aggregates that commands are decided on, and what was decided so far.
 
 One thread uses them. They outlive a batch, so that accounts in use need not be loaded again; what
-another process writes meanwhile shows as a conflict when the batch is saved, because the versions
-of all streams touched are checked there, also of those that were only read.
+another process writes meanwhile is learned from the log, or shows as a conflict when the batch is
+saved, because the versions of all streams touched are checked there, also of those only read.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -20,7 +20,7 @@ from creditledger.domain.aggregate import Aggregate
 from creditledger.domain.events import Context, Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.policies import Policies
-from creditledger.domain.store import Expectation, LedgerStore, Snapshot, Stream
+from creditledger.domain.store import Expectation, LedgerStore, News, Snapshot, Stream
 from creditledger.domain.trails import Trail
 
 A = TypeVar("A", bound=Aggregate)
@@ -31,11 +31,6 @@ TIME: Final = Context("system:time", "time", "time")
 
 #: Enough that a snapshot is rare, few enough that the events after it load within milliseconds.
 SNAPSHOT_INTERVAL: Final = 1_000
-
-
-#: Events that are asked for to see what others have written, in all and for each stream.
-_LOOK_AHEAD: Final = 128
-_LOOK_AHEAD_EACH_MIN: Final = 4
 
 
 class WrongStream(Exception):
@@ -174,19 +169,29 @@ class Books:
     #: Events that were saved before the batch began, and that it will look at.
     _past: dict[EventRef, Event]
 
-    def begin(self, streams: Collection[UUID], *, alone: bool = True) -> None:
-        """Begin with a batch, and load what it will need with one query.
+    def __contains__(self, stream: object) -> bool:
+        """Whether anything of this stream is at hand."""
+        return stream in self._kept or stream in self._loaded
 
-        Where the log is not written by this process `alone`, what is at hand is brought up first,
-        with one more: that costs less than the conflicts that would tell of it.
-        """
+    def learn(self, news: News) -> None:
+        """Let what others have written happen here, too; what cannot follow is loaded anew."""
+        if news.changed is None:
+            self._kept.clear()
+            self._loaded.clear()
+            return
+        for stream, events in news.changed.items():
+            self._loaded.pop(stream, None)
+            aggregate = self._kept.get(stream)
+            if aggregate is not None and not _caught_up(aggregate, events):
+                del self._kept[stream]
+
+    def begin(self, streams: Collection[UUID]) -> None:
+        """Begin with a batch, and load what it will need with one query."""
         self._versions = {}
         self._recent = {}
         self._past = {}
         self._loaded = {}
-        if not alone:
-            self._bring_up(streams)
-        self._fetch(streams)
+        self.fetch(streams)
 
     def look(self, kind: type[A], stream: UUID) -> A:
         """The aggregate of a stream as it is at hand, for a forecast: nothing may rest on it."""
@@ -201,35 +206,15 @@ class Books:
         parsed = {grant_id: ids.parse_event_id(ids.GRANT, grant_id) for grant_id in grant_ids}
         refs = {grant_id: ref for grant_id, ref in parsed.items() if ref is not None}
         if refs:
-            self._fetch({ref.stream for ref in refs.values()} | {ids.trail_id(id_) for id_ in refs})
+            self.fetch({ref.stream for ref in refs.values()} | {ids.trail_id(id_) for id_ in refs})
             self._past.update(self._store.events(list(refs.values())))
 
-    def _fetch(self, streams: Iterable[UUID]) -> None:
-        cold = [s for s in streams if s not in self._kept and s not in self._loaded]
+    def fetch(self, streams: Iterable[UUID]) -> None:
+        """Load those that are not at hand, with one query."""
+        cold = [s for s in streams if s not in self]
         if cold:
             found = self._store.load(cold)
             self._loaded.update((stream, found.get(stream, _EMPTY)) for stream in cold)
-
-    def _bring_up(self, streams: Iterable[UUID]) -> None:
-        """Let what others have written happen here, too; who is far behind is loaded anew."""
-        kept = [self._kept[stream] for stream in streams if stream in self._kept]
-        if not kept:
-            return
-        ahead = range(1, max(_LOOK_AHEAD_EACH_MIN, _LOOK_AHEAD // len(kept)) + 1)
-        found = self._store.events(
-            [EventRef(one.id, one.version + n) for one in kept for n in ahead]
-        )
-        for aggregate in kept:
-            behind = True
-            for _ in ahead:
-                event = found.get(EventRef(aggregate.id, aggregate.version + 1))
-                # Where nothing stood when it was looked at, another kind's stream may have begun.
-                behind = event is not None
-                if event is None or not isinstance(event, aggregate.EVENTS):
-                    break
-                aggregate.apply(event)
-            if behind:
-                del self._kept[aggregate.id]
 
     def remember(self, events: Iterable[Event]) -> None:
         """Find these events by their ids although they are not saved yet."""
@@ -293,6 +278,19 @@ class Books:
 
 
 _EMPTY: Final = Stream(None, ())
+
+
+def _caught_up(aggregate: Aggregate, events: Sequence[Event]) -> bool:
+    """Apply those of the events that the aggregate has not seen; False where they do not follow."""
+    version = aggregate.version
+    for event in events:
+        if event.originator_version > version:
+            # Where nothing stood when it was looked at, another kind's stream may have begun.
+            if event.originator_version != version + 1 or not isinstance(event, aggregate.EVENTS):
+                return False
+            aggregate.apply(event)
+            version += 1
+    return bool(events)
 
 
 def rebuild(kind: type[A], stream: UUID, stored: Stream) -> Aggregate:

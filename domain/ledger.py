@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -40,13 +40,10 @@ from creditledger.domain.policies import Policies
 from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
 from creditledger.domain.rules import RULES, refuse_misfit
 from creditledger.domain.store import Conflict, LedgerStore, Unavailable
+from creditledger.domain.turns import Turns
 
 #: Attempts to save a batch: more than this means that something is wrong.
 ATTEMPTS_MAX: Final = 10
-
-#: So often others may be first; then they wait. Who has to reload is slower than who has not, and
-#: could be late for ever; but letting them wait at once would cost both sides more.
-LATE_MAX: Final = 3
 
 #: First answers kept at hand for retries that come soon; older ones are found in the store.
 RECENT_RECEIPTS: Final = 10_000
@@ -72,11 +69,18 @@ class Ledger:
         self._now = now
         self._books = Books(store, policies or Policies(), cache_limit=cache_limit)
         self._recent: OrderedDict[UUID, Receipt] = OrderedDict()
-        #: Whether nobody else has written since the last save, which ended the log at `_end`.
-        self._alone = True
-        self._end: int | None = None
+        self._turns = Turns(store, self._books)
         #: Receipts of this run, decided or found in the store.
         self._first: dict[UUID, Receipt] = {}
+
+    def ready(self) -> AbstractContextManager[None]:
+        """Where others write, too, wait for this ledger's turn, and learn what they wrote.
+
+        Nobody else saves anything until `handle` has saved, or the block ends: commands that are
+        collected in it go with that save, also those that came while others had their turns.
+        Raises Unavailable where it does not come to that.
+        """
+        return self._turns.ready()
 
     def handle(self, items: Sequence[Wish | Batch]) -> list[Outcome]:
         """Decide these in order, save it all at once, and return what each is told.
@@ -85,7 +89,8 @@ class Ledger:
         same keys, sent again, find out. A fault on one item is told to it alone, as `Failed`.
         """
         try:
-            return self._run(items)
+            with self._turns.ready():
+                return self._run(items)
         except (Conflict, Unavailable):
             raise
         except Exception as fault:  # noqa: BLE001 - one item's fault must not reach the others
@@ -99,7 +104,7 @@ class Ledger:
         cases = [Case(item) for item in items]
         self._first = {}
         try:
-            self._books.begin(forecast(cases), alone=self._alone)
+            self._books.begin(forecast(cases))
             self._books.foresee(grants_ahead(cases, self._books))
             base = self._settle(cases)
         except BaseException:
@@ -111,22 +116,17 @@ class Ledger:
     def _settle(self, cases: Sequence[Case]) -> int:
         """Decide and save, until it is saved; return the log's newest position before it."""
         open_cases: Iterable[Case] = cases
-        late = 0
-        with ExitStack() as others_wait:
-            for _ in range(ATTEMPTS_MAX):
-                if not self._decide_all(open_cases):
-                    open_cases = self._unknown(cases)
-                    continue
-                try:
-                    return self._save(cases)
-                except Conflict:
-                    self._alone = False
-                    late += 1
-                    if late == LATE_MAX:
-                        others_wait.enter_context(self._store.alone())
-                    open_cases = self._contested(cases)
-                except Unavailable:
-                    open_cases = self._unknown(cases)
+        for _ in range(ATTEMPTS_MAX):
+            if not self._decide_all(open_cases):
+                open_cases = self._unknown(cases)
+                continue
+            try:
+                return self._save(cases)
+            except Conflict:
+                open_cases = self._contested(cases)
+            except Unavailable:
+                self._turns.end()
+                open_cases = self._unknown(cases)
         raise Unavailable(f"nothing could be saved in {ATTEMPTS_MAX} attempts")
 
     # Deciding.
@@ -307,14 +307,15 @@ class Ledger:
         for case in cases:
             receipts += [(receipt, len(events) + number) for receipt, number in case.receipts]
             events += case.events
+        self._turns.used()
         base = self._store.append(events, receipts, self._books.expectations(events))
-        self._alone = self._end in (None, base)
-        self._end = base + len(events)
+        self._turns.saved(base, len(events))
         return base
 
     def _contested(self, cases: Sequence[Case]) -> list[Case]:
         """Somebody was first: find who is affected, directly or through others, and start those
-        over on fresh state."""
+        over on fresh state, while nobody else can be first again."""
+        news = self._turns.take()
         found = self._store.receipts(keys_of(cases))
         tainted = self._store.changed(self._books.versions) | set(found)
         affected: list[Case] = []
@@ -325,7 +326,10 @@ class Ledger:
             affected = reached
             for case in affected:
                 tainted |= case.touched
-        return self._start_over(affected or list(cases), found)
+        self._start_over(affected or list(cases), found)
+        self._books.learn(news)
+        self._books.fetch(forecast(affected))
+        return affected or list(cases)
 
     def _unknown(self, cases: Sequence[Case]) -> list[Case]:
         """The commit may have happened: look the keys up before anything is decided again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -48,6 +48,18 @@ class Expectation:
     version: int
 
 
+@value()
+class News:
+    """What was appended past a position: up to where, and to which streams.
+
+    Each stream comes with its new events in order, or without any where they cannot be read.
+    `changed` is None where all that is known of the log is how long it is.
+    """
+
+    position: int
+    changed: Mapping[UUID, Sequence[Event]] | None
+
+
 class LedgerStore(Protocol):
     """Events and receipts, saved together or not at all."""
 
@@ -76,11 +88,13 @@ class LedgerStore(Protocol):
         stream has moved on or a receipt exists, Unavailable where the outcome is unknown.
         """
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Until the block ends, nobody else appends: what is read in it stays true.
+    def turn(self, seen: int | None, wanted: Container[UUID]) -> AbstractContextManager[News]:
+        """Until an append or the block ends, nobody else appends: what is read stays true.
 
-        For the thread that enters it, which may do everything else meanwhile. Raises Unavailable
-        where the others do not let it in.
+        It begins with the news past the position `seen` about the streams that are `wanted`; of
+        too much news, or where nothing was seen, the position alone is told. For the thread that
+        enters it, which may do everything else meanwhile. Raises Unavailable where the others do
+        not let it in; who takes seconds to go on loses the turn, and learns that as Unavailable.
         """
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:

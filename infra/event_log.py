@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import MapperDeserialisationError
 from psycopg import Connection, InterfaceError, OperationalError, sql
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 
 from creditledger.domain import ids
@@ -135,12 +135,21 @@ class UnreadableEvent(Exception):
         self.event_id = event_id
 
 
+#: What says that a server or a session is gone, or is not what it was.
+_TROUBLE: Final = (
+    OperationalError,
+    InterfaceError,
+    ReadOnlySqlTransaction,
+    IdleInTransactionSessionTimeout,
+)
+
+
 @contextmanager
 def trouble_as_unavailable() -> Iterator[None]:
     """Trouble with a connection, or with its server, is raised as Unavailable."""
     try:
         yield
-    except (OperationalError, InterfaceError, ReadOnlySqlTransaction) as error:
+    except _TROUBLE as error:
         raise Unavailable(f"PostgreSQL: {error}") from error
 
 

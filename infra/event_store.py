@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from eventsourcing.persistence import MapperDeserialisationError
 from psycopg import Connection
 from psycopg import Error as PostgresError
 from psycopg.errors import SerializationFailure, UniqueViolation
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int8
 
 from creditledger.domain import ids
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.snapshots import FORM
-from creditledger.domain.store import Conflict, Expectation, Snapshot, Stream
+from creditledger.domain.store import Conflict, Expectation, News, Snapshot, Stream
 from creditledger.infra.arrays import (
     bigint_array,
     bytea_array,
@@ -107,8 +110,14 @@ _SAVE_SNAPSHOTS: Final = """
 """
 
 
+_TURN: Final = "SELECT * FROM creditledger_turn(%s, %s)"
+
+#: More news than this is not told: loading anew what is needed costs less.
+NEWS_MAX: Final = 10_000
+
+
 class _Held(threading.local):
-    """The connection whose session holds the lock for this thread, where one does."""
+    """The connection that holds this thread's turn, where there is one."""
 
     connection: Connection[TupleRow] | None = None
 
@@ -189,6 +198,8 @@ class PostgresLedgerStore:
         with self._reaching() as connection:
             try:
                 row = connection.execute(_APPEND, values, prepare=True).fetchone()
+                if connection is self._held.connection:
+                    connection.execute("COMMIT")
             except SerializationFailure as error:
                 raise Conflict(str(error.diag.message_primary)) from error
             except UniqueViolation as error:
@@ -199,24 +210,41 @@ class PostgresLedgerStore:
         return int(row[0])
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Until the block ends, nobody else appends: what is read in it stays true.
+    def turn(self, seen: int | None, wanted: Container[UUID]) -> Iterator[News]:
+        """Until an append or the block ends, nobody else appends; it begins with the news.
 
-        This thread's statements go through one connection meanwhile, whose session holds the
-        lock; if that is lost, so is the lock, and the others are let in.
+        It is a transaction, whose connection serves all of this thread's statements. If that is
+        lost, or fails, so is the turn, and the others are let in.
         """
+        after = None if seen is None else Int8(seen)
         with reaching(self._pool) as connection:
-            connection.execute("SELECT creditledger_lock()")
-            self._held.connection = connection
             try:
-                yield
+                connection.execute("BEGIN")
+                with connection.cursor(binary=True) as cursor:
+                    rows = cursor.execute(_TURN, (after, Int8(NEWS_MAX)), prepare=True).fetchall()
+                self._held.connection = connection
+                yield self._news(seen, rows, wanted)
             finally:
                 self._held.connection = None
+                _end(connection)
+
+    def _news(self, seen: int | None, rows: Sequence[TupleRow], wanted: Container[UUID]) -> News:
+        if not rows:
+            assert seen is not None
+            return News(seen, {})
+        position = rows[-1][0]
+        if rows[0][1] is None:
+            return News(position, None)
+        changed: defaultdict[UUID, list[Event]] = defaultdict(list)
+        unreadable = set()
+        for _, stream, _, topic, state in rows:
+            if stream in wanted:
                 try:
-                    connection.execute("SELECT creditledger_unlock()")
-                except PostgresError:
-                    # A session that cannot give the lock back must end, and the lock with it.
-                    connection.close()
+                    changed[stream].append(self._mapper.decode(topic, state))
+                except MapperDeserialisationError:
+                    # Who needs the stream will load it, and alone be told why that fails.
+                    unreadable.add(stream)
+        return News(position, changed | dict.fromkeys(unreadable, ()))
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep these states, each beside the older ones of its stream."""
@@ -244,7 +272,22 @@ class PostgresLedgerStore:
                 yield connection
         else:
             with trouble_as_unavailable():
-                yield held
+                try:
+                    yield held
+                except BaseException:
+                    # Nothing more can be done in a transaction that has failed.
+                    _end(held)
+                    raise
+
+
+def _end(connection: Connection[TupleRow]) -> None:
+    """End the transaction that the connection may be in; a session that cannot must end itself."""
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        return
+    try:
+        connection.execute("ROLLBACK")
+    except PostgresError:
+        connection.close()
 
 
 def _receipt_arrays(receipts: Sequence[tuple[Receipt, int]]) -> tuple[bytes, ...]:

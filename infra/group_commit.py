@@ -12,7 +12,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -52,6 +52,9 @@ class Overloaded(Exception):
 
 class Decider(Protocol):
     """What decides and saves: the ledger."""
+
+    def ready(self) -> AbstractContextManager[None]:
+        """When it may; the items are collected in this block. Raises Unavailable."""
 
     def handle(self, items: Sequence[Wish | Batch]) -> Sequence[Outcome]:
         """One outcome for each item, saved; raises Unavailable where that is not known."""
@@ -177,54 +180,60 @@ class CommitQueue:
         seconds = ceil(self._queued_commands * self._seconds_per_command)
         return max(1, min(seconds, _RETRY_AFTER_SECONDS_MAX))
 
-    def _take(self) -> list[_Waiting]:
-        """Wait for commands and take as many as one transaction may hold; none at the end."""
+    def _wait(self) -> bool:
+        """Wait for commands; False at the end."""
         with self._changed:
-            while True:
-                self._in_hand = []
-                while not self._queue:
-                    if self._closing:
-                        return []
-                    self._changed.wait()
-                commands = 0
-                while self._queue:
-                    commands += self._queue[0].commands
-                    if commands > self._batch_limit and self._in_hand:
-                        break
-                    waiting = self._queue.popleft()
-                    self._queued_commands -= waiting.commands
-                    if waiting.begin():
-                        self._in_hand.append(waiting)
-                if self._in_hand:
-                    return self._in_hand
+            self._in_hand = []
+            while not self._queue:
+                if self._closing:
+                    return False
+                self._changed.wait()
+        return True
+
+    def _take(self) -> list[_Waiting]:
+        """As many commands as one transaction may hold; none where nobody waits any more."""
+        with self._changed:
+            commands = 0
+            while self._queue:
+                commands += self._queue[0].commands
+                if commands > self._batch_limit and self._in_hand:
+                    break
+                waiting = self._queue.popleft()
+                self._queued_commands -= waiting.commands
+                if waiting.begin():
+                    self._in_hand.append(waiting)
+            return self._in_hand
 
     # Writing.
 
     def write_next(self) -> bool:
         """Wait for commands, have them decided and saved, and answer; False when all is done."""
-        batch = self._take()
-        if not batch:
+        if not self._wait():
             return False
         began = self._clock()
-        outcomes, trouble = self._decide(batch)
+        outcomes: Sequence[Outcome] | None = None
+        trouble = ""
+        try:
+            with self._ledger.ready():
+                # Whoever came while others had their turns goes with this transaction.
+                batch = self._take()
+                if not batch:
+                    return True
+                outcomes = self._ledger.handle([waiting.item for waiting in batch])
+                assert len(outcomes) == len(batch), "one outcome for each item"
+        except Unavailable as error:
+            trouble = str(error)
+        except Exception:  # noqa: BLE001 - whatever went wrong, the callers are answered
+            _LOG.exception("%d commands were not decided", sum(w.commands for w in self._in_hand))
+            outcomes, trouble = None, "a fault of the service"
+        batch = self._in_hand or self._take()
         if outcomes is None:
             _fail(batch, partial(Unavailable, trouble))
         else:
             _tell(batch, outcomes)
-        self._measure(batch, began, succeeded=outcomes is not None)
+        if batch:
+            self._measure(batch, began, succeeded=outcomes is not None)
         return True
-
-    def _decide(self, batch: Sequence[_Waiting]) -> tuple[Sequence[Outcome] | None, str]:
-        """The outcomes, or why there are none."""
-        try:
-            outcomes = self._ledger.handle([waiting.item for waiting in batch])
-            assert len(outcomes) == len(batch), "one outcome for each item"
-        except Unavailable as error:
-            return None, str(error)
-        except Exception:  # noqa: BLE001 - whatever went wrong, the callers are answered
-            _LOG.exception("%d commands were not decided", sum(w.commands for w in batch))
-            return None, "a fault of the service"
-        return outcomes, ""
 
     def _measure(self, batch: Sequence[_Waiting], began: float, *, succeeded: bool) -> None:
         seconds = self._clock() - began

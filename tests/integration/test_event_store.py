@@ -16,7 +16,8 @@ from commit_story import PATIENCE_SECONDS, throw_out
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
-from creditledger.domain.store import Conflict, Expectation, Unavailable
+from creditledger.domain.store import Conflict, Expectation, News, Unavailable
+from creditledger.infra import event_store
 from creditledger.infra.database import Pool, connect
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
@@ -177,38 +178,89 @@ def test_a_text_that_postgresql_cannot_hold_is_no_conflict(
     assert nothing_more_than(log, 0)
 
 
-# Alone.
+# Turns.
 
 
-def test_whoever_is_alone_reads_and_appends_while_others_wait(
+def test_a_turn_begins_with_the_news_about_what_is_wanted(store: PostgresLedgerStore) -> None:
+    with store.turn(None, ()) as news:
+        assert news == News(0, None)
+    store.append(history("ada", last=2) + history("bob", last=1), [], [])
+    store.append([deducted("ada", 3)], [], [])
+    with store.turn(1, {ADA, EVE}) as news:
+        assert news == News(4, {ADA: history("ada", first=2, last=3)})
+    with store.turn(4, {ADA}) as news:
+        assert news == News(4, {})
+
+
+def test_of_a_log_that_is_elsewhere_only_its_length_is_told(
+    store: PostgresLedgerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append(history("ada", last=3), [], [])
+    monkeypatch.setattr(event_store, "NEWS_MAX", 2)
+    with store.turn(0, {ADA}) as news:
+        assert news == News(3, None)
+    with store.turn(1, {ADA}) as news:
+        assert news == News(3, {ADA: history("ada", first=2, last=3)})
+    # A backup was restored.
+    with store.turn(7, {ADA}) as news:
+        assert news == News(3, None)
+
+
+def test_what_cannot_be_read_is_no_news(store: PostgresLedgerStore, pool: Pool) -> None:
+    store.append([deducted("ada", 1), deducted("bob", 1)], [], [])
+    older = LedgerMapper(event_classes=[])
+    with PostgresLedgerStore(pool, older).turn(0, {ADA}) as news:
+        assert news == News(2, {ADA: ()})
+
+
+def test_in_a_turn_one_reads_and_appends_while_others_wait(
     store: PostgresLedgerStore, pool: Pool
 ) -> None:
     other = PostgresLedgerStore(pool)
     with ThreadPoolExecutor(1) as threads:
-        with store.alone():
+        with store.turn(None, ()):
             waiting = threads.submit(other.append, [deducted("bob", 1)], [], [])
-            store.append([deducted("ada", 1)], [], [])
-            store.save_snapshots([snapshot("ada", 1)])
-            assert store.load([ADA])[ADA].snapshot == snapshot("ada", 1)
-            with pytest.raises(Conflict):
-                store.append([deducted("ada", 1)], [], [])
-            assert store.append([deducted("ada", 2)], [], []) == 1
+            assert store.load([ADA]) == {}
             assert not waiting.done()
-        assert waiting.result(PATIENCE_SECONDS) == 2
+            assert store.append([deducted("ada", 1)], [], []) == 0
+            # The turn is over with the append, not with the block.
+            assert waiting.result(PATIENCE_SECONDS) == 1
+        assert store.append([deducted("ada", 2)], [], []) == 2
 
 
-def test_being_alone_ends_with_an_error_or_a_lost_connection(
+def test_a_conflict_ends_a_turn_and_saves_nothing(store: PostgresLedgerStore, pool: Pool) -> None:
+    other = PostgresLedgerStore(pool)
+    store.append([deducted("ada", 1)], [], [])
+    with store.turn(None, ()):
+        with pytest.raises(Conflict):
+            store.append([deducted("bob", 1), deducted("ada", 1)], [], [])
+        assert other.append([deducted("bob", 1)], [], []) == 1
+        assert store.append([deducted("ada", 2)], [], []) == 2
+
+
+def test_a_turn_ends_with_an_error_or_a_lost_connection(
     store: PostgresLedgerStore, database_url: str
 ) -> None:
-    with pytest.raises(ZeroDivisionError), store.alone():
+    with pytest.raises(ZeroDivisionError), store.turn(None, ()):
         raise ZeroDivisionError
-    with store.alone():
+    with store.turn(None, ()):
         assert throw_out(database_url) >= 1
         with pytest.raises(Unavailable):
             store.append([deducted("ada", 1)], [], [])
         # The lock is lost with the connection; what follows takes another one.
         assert store.append([deducted("ada", 1)], [], []) == 0
     assert store.append([deducted("ada", 2)], [], []) == 1
+
+
+def test_whoever_falls_silent_in_a_turn_loses_it(store: PostgresLedgerStore, pool: Pool) -> None:
+    other = PostgresLedgerStore(pool)
+    with ThreadPoolExecutor(1) as threads, store.turn(None, ()):
+        waiting = threads.submit(other.append, [deducted("bob", 1)], [], [])
+        # Nothing is asked meanwhile, as by a process that was stopped.
+        assert waiting.result(PATIENCE_SECONDS) == 0
+        with pytest.raises(Unavailable):
+            store.append([deducted("ada", 1)], [], [])
+        assert store.append([deducted("ada", 1)], [], []) == 1
 
 
 # Load.

@@ -21,7 +21,9 @@ from commit_story import (
     ledger,
     log_locked,
     position_of,
+    throw_out,
     unreachable,
+    waiting_for_lock,
     wish,
 )
 from creditledger.domain.errors import KeyReused
@@ -92,6 +94,34 @@ def test_what_arrives_meanwhile_is_saved_together_in_order(
         assert [position_of(told(reply)) for reply in rest] == list(range(2, 22))
         assert writer.queued_commands == 0
     assert watched.batches == [["in hand"], [f"k{number}" for number in range(20)]]
+
+
+def test_what_arrives_while_others_have_their_turn_is_saved_together(
+    store: PostgresLedgerStore, database_url: str
+) -> None:
+    commits: list[Commit] = []
+    with GroupCommit(ledger(store), observe=commits.append) as writer:
+        with log_locked(database_url):
+            replies = [writer.submit(wish("first"))]
+            await_that(lambda: waiting_for_lock(database_url) == 1)
+            replies += [writer.submit(wish(f"k{number}")) for number in range(20)]
+        assert [position_of(told(reply)) for reply in replies] == list(range(1, 22))
+    assert [commit.commands for commit in commits] == [21]
+
+
+def test_a_turn_that_is_not_to_be_had_is_told_to_all_who_wait(
+    store: PostgresLedgerStore, database_url: str
+) -> None:
+    with GroupCommit(ledger(store)) as writer:
+        with log_locked(database_url):
+            first = writer.submit(wish("first"))
+            await_that(lambda: waiting_for_lock(database_url) == 1)
+            second = writer.submit(wish("second"))
+            throw_out(database_url, waiting_for_lock=True)
+            for reply in (first, second):
+                with pytest.raises(Unavailable):
+                    told(reply)
+        assert position_of(told(writer.submit(wish("second")))) == 1
 
 
 def test_a_transaction_holds_no_more_commands_than_the_limit(

@@ -127,8 +127,9 @@ def test_a_commit_whose_answer_was_lost_is_found_by_its_receipt(
     assert log.head() == 2
 
 
+@pytest.mark.parametrize("marker", [b"lost key", b"COMMIT"])
 def test_a_commit_whose_answer_was_lost_is_told_to_its_caller_and_done_once(
-    log: EventLog, database_url: str
+    marker: bytes, log: EventLog, database_url: str
 ) -> None:
     with (
         lossy(database_url) as wire,
@@ -136,7 +137,7 @@ def test_a_commit_whose_answer_was_lost_is_told_to_its_caller_and_done_once(
         GroupCommit(ledger(PostgresLedgerStore(pool))) as writer,
     ):
         writer.submit(wish("first")).result(PATIENCE_SECONDS)
-        wire.lose_answer_to(b"lost key")
+        wire.lose_answer_to(marker)
         told = writer.submit(wish("lost key")).result(PATIENCE_SECONDS)
         assert position_of(told) == 2
         assert position_of(writer.submit(wish("last")).result(PATIENCE_SECONDS)) == 3

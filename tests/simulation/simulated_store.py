@@ -6,11 +6,11 @@ to it and back, in every way that a caller can meet (`Faults`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from creditledger.domain.events import Event
@@ -20,6 +20,7 @@ from creditledger.domain.store import (
     Conflict,
     Expectation,
     LedgerStore,
+    News,
     Snapshot,
     Stream,
     Unavailable,
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 #: Who waits for the log's lock is sent away after this, as PostgreSQL does.
 _LOCK_SECONDS_MAX = 5.0
+
+#: Who is silent for longer than this in his turn loses it, as in PostgreSQL.
+_SILENCE_SECONDS_MAX = 3.0
 
 #: The longest a statement takes where the way is slow: longer than callers are kept waiting.
 _SLOW_SECONDS_MAX = 40.0
@@ -44,7 +48,7 @@ class Faults:
 
     `unreached`: it never arrives. `lost`: it is done, and nobody hears of it. `late`: the caller
     is told that the connection is gone, and then it is done. `refused`: a conflict for nothing.
-    `slow`: it takes long. `unlocked`: the session that holds the log's lock is lost.
+    `slow`: it takes long. `unlocked`: the session that holds a turn is lost.
     """
 
     unreached: int = 0
@@ -80,6 +84,7 @@ class SimulatedStore:
         self._faults = faults
         self._scheduler = scheduler
         self._chance = scheduler.chance
+        self._session: Literal["idle", "turn", "lost"] = "idle"
 
     def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
         """Streams from their snapshots on, if they can be reached."""
@@ -116,30 +121,58 @@ class SimulatedStore:
             self._scheduler.note(f"committed {len(events)} after {base}")
             return base
 
-        if self._happens(self._faults.refused):
-            raise Conflict("for nothing")
-        if self._happens(self._faults.late):
-            self._commit_late(commit)
-            self._travel()
-            raise Unavailable("the connection was cut, and the server has not noticed")
-        return self._ask(commit)
+        def commit_in_turn() -> int:
+            try:
+                return commit()
+            finally:
+                self._end_turn()
+
+        try:
+            if self._happens(self._faults.refused):
+                raise Conflict("for nothing")
+            if self._happens(self._faults.late):
+                self._end_turn()
+                self._commit_late(commit)
+                self._travel()
+                raise Unavailable("the connection was cut, and the server has not noticed")
+            return self._ask(commit_in_turn)
+        finally:
+            self._end_turn()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def turn(self, seen: int | None, wanted: Container[UUID]) -> Iterator[News]:
         """Keep the others from appending, as long as the session lasts."""
         self._travel()
         if not self._scheduler.wait_for(lambda: self._lock.holder is None, _LOCK_SECONDS_MAX):
             raise Unavailable("the lock is not to be had")
         self._lock.holder = self
+        self._session = "turn"
         self._scheduler.note("others wait")
         try:
-            yield
+            with self._base.turn(seen, wanted) as news:
+                pass
+            self._travel()
+            self._require_session()
+            yield news
         finally:
-            if self._lock.holder is self:
-                self._lock.holder = None
+            self._end_turn()
 
     def _may_append(self) -> bool:
         return self._lock.holder in {None, self}
+
+    def _end_turn(self) -> None:
+        self._session = "idle"
+        if self._lock.holder is self:
+            self._lock.holder = None
+
+    def _lose_session(self) -> None:
+        self._end_turn()
+        self._session = "lost"
+
+    def _require_session(self) -> None:
+        if self._session == "lost":
+            self._session = "idle"
+            raise Unavailable("the session is lost, and the turn with it")
 
     def _commit_late(self, commit: Callable[[], int]) -> None:
         delay = self._chance.uniform(0, 2 * _LOCK_SECONDS_MAX)
@@ -155,20 +188,29 @@ class SimulatedStore:
 
     def _ask(self, statement: Callable[[], T]) -> T:
         self._travel()
+        self._require_session()
         if self._happens(self._faults.unreached):
+            self._end_turn()
             raise Unavailable("nobody is there")
         answer = statement()
         self._travel()
+        self._require_session()
         if self._happens(self._faults.lost):
+            self._end_turn()
             raise Unavailable("the connection is lost")
         return answer
 
     def _travel(self) -> None:
         """The way there or back: others may go on meanwhile, or we may be gone before its end."""
-        if self._lock.holder is self and self._happens(self._faults.unlocked):
-            self._lock.holder = None
+        if self._session == "turn" and self._happens(self._faults.unlocked):
+            self._lose_session()
         if self._happens(self._faults.slow):
-            self._scheduler.sleep(self._chance.uniform(0, _SLOW_SECONDS_MAX))
+            delay = self._chance.uniform(0, _SLOW_SECONDS_MAX)
+            if self._session == "turn" and delay > _SILENCE_SECONDS_MAX:
+                self._scheduler.sleep(_SILENCE_SECONDS_MAX)
+                self._lose_session()
+                delay -= _SILENCE_SECONDS_MAX
+            self._scheduler.sleep(delay)
         else:
             self._scheduler.sleep(self._chance.uniform(0, _QUICK_SECONDS_MAX))
 
@@ -212,6 +254,13 @@ class MirroredStore(MemoryStore):
         found = self._real.receipts(receipt_ids)
         assert found == super().receipts(receipt_ids)
         return found
+
+    @contextmanager
+    def turn(self, seen: int | None, wanted: Container[UUID]) -> Iterator[News]:
+        """What both say. It must end before anything else is asked."""
+        with self._real.turn(seen, wanted) as news, super().turn(seen, wanted) as expected:
+            assert news == expected
+            yield news
 
     def append(
         self,

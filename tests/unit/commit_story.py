@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from time import monotonic, sleep
 from urllib.parse import urlsplit
@@ -27,6 +27,8 @@ _THROW_OUT = """
     WHERE datname = %s AND pid <> pg_backend_pid() AND application_name = 'tests'
 """
 _THROW_OUT_WAITING = f"{_THROW_OUT} AND wait_event_type = 'Lock'"
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
 
 #: Far more than any step of these tests takes.
 PATIENCE_SECONDS = 20.0
@@ -71,6 +73,10 @@ class Watched:
         self._inner = inner
         self.batches: list[list[str | None]] = []
 
+    def ready(self) -> AbstractContextManager[None]:
+        """At once: what the ledger waits for, it waits for with the commands in hand."""
+        return nullcontext()
+
     def handle(self, items: Sequence[Wish | Batch]) -> Sequence[Outcome]:
         """Note the keys, and hand them on."""
         self.batches.append([item.key for item in items])
@@ -104,6 +110,15 @@ def throw_out(url: str, *, waiting_for_lock: bool = False) -> int:
         statement = _THROW_OUT_WAITING if waiting_for_lock else _THROW_OUT
         name = urlsplit(url).path.removeprefix("/")
         return connection.execute(statement, (name,)).rowcount
+
+
+def waiting_for_lock(url: str) -> int:
+    """How many of the server's processes wait for a lock in this database."""
+    name = urlsplit(url).path.removeprefix("/")
+    with connect(url, "tests") as connection:
+        row = connection.execute(_WAITING, (name,)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def await_that(condition: Callable[[], bool]) -> None:

@@ -6,8 +6,8 @@ ledger and nothing about PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 from uuid import UUID
@@ -16,7 +16,14 @@ from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.snapshots import FORM
-from creditledger.domain.store import Conflict, Expectation, Snapshot, Stream, Unavailable
+from creditledger.domain.store import (
+    Conflict,
+    Expectation,
+    News,
+    Snapshot,
+    Stream,
+    Unavailable,
+)
 
 
 class MemoryStore:
@@ -81,9 +88,17 @@ class MemoryStore:
             self.kept_receipts[receipt.id] = replace(receipt, position=base + number)
         return base
 
-    def alone(self) -> AbstractContextManager[None]:
-        """One thread has the lists to itself already."""
-        return nullcontext()
+    @contextmanager
+    def turn(self, seen: int | None, wanted: Container[UUID]) -> Iterator[News]:
+        """The news; one thread has the lists to itself already."""
+        if seen is None or seen > len(self.log):
+            yield News(len(self.log), None)
+            return
+        changed: dict[UUID, list[Event]] = {}
+        for event in self.log[seen:]:
+            if event.originator_id in wanted:
+                changed.setdefault(event.originator_id, []).append(event)
+        yield News(len(self.log), changed)
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep these states."""

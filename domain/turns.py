@@ -1,0 +1,72 @@
+"""Turns: how ledgers that write to one log keep out of each other's way.
+
+Who saves must have seen what it rests on, or it is a conflict and decided again; that is enough
+for a ledger that writes alone. Where others write, too, each waits for its turn, learns what was
+written since its last one, decides and saves, so that nobody is first in between. Nothing but time
+depends on it: every save is checked, whoever's turn it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from creditledger.domain.books import Books
+from creditledger.domain.store import LedgerStore, News
+
+#: After so many turns without news of others, saving without a turn is tried again.
+QUIET_TURNS: Final = 8
+
+
+class Turns:
+    """The turns of one ledger, and how far it has followed the log. For one thread."""
+
+    def __init__(self, store: LedgerStore, books: Books) -> None:
+        self._store = store
+        self._books = books
+        #: The position up to which what is at hand is known to follow the log.
+        self._seen: int | None = None
+        #: Turns since there was news.
+        self._quiet = 0
+        self._turn = ExitStack()
+        #: Whether the turn that was taken still stands: a save uses it up.
+        self._taken = False
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Where others write, too, wait for a turn, and learn what they wrote.
+
+        The turn ends with the block, which may hold blocks of the same kind. Raises Unavailable.
+        """
+        with self._turn:
+            if self._quiet < QUIET_TURNS and not self._taken:
+                self._books.learn(self.take())
+            try:
+                yield
+            finally:
+                self._taken = False
+
+    def take(self) -> News:
+        """Wait until nobody else can save, and return what they did; raises Unavailable."""
+        self.end()
+        news = self._turn.enter_context(self._store.turn(self._seen, self._books))
+        self._quiet = self._quiet + 1 if news.position == self._seen else 0
+        self._seen, self._taken = news.position, True
+        return news
+
+    def end(self) -> None:
+        """Let the others have their turns."""
+        self._taken = False
+        self._turn.close()
+
+    def used(self) -> None:
+        """A save is tried, with which the turn ends, where there is one."""
+        self._taken = False
+
+    def saved(self, base: int, events: int) -> None:
+        """So many events were saved after the position `base`."""
+        if base == self._seen:
+            self._seen += events
+        else:
+            self._quiet = 0

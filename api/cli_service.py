@@ -16,12 +16,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-import uvicorn
 
-from creditledger.api.app import create_app
-from creditledger.api.corked import CorkedHttp
 from creditledger.api.jobs import Job, run_jobs
-from creditledger.api.metrics import Metrics
 from creditledger.api.processes import (
     ProcessEnded,
     interrupted_once,
@@ -35,9 +31,6 @@ from creditledger.infra.migrate import migrate
 from creditledger.infra.sandbox import SANDBOX_FILE, webhook_secrets, with_sandbox_secrets
 from creditledger.infra.settings import PREFIX, Settings, load_settings, without_password
 from creditledger.infra.wiring import ready_database, service
-
-#: How long `serve` lets requests in hand finish when it is told to stop.
-_GRACE_SECONDS: Final = 10
 
 #: Objects that are made before Python looks for cycles among the young ones, and how much more
 #: rarely among the older ones: what is kept here for long (accounts, receipts) has none, and
@@ -69,25 +62,14 @@ def postgres() -> None:
 
 def serve(parent: _Parent = None) -> None:
     """Run the HTTP API with its writer, on a migrated database."""
+    # The web's libraries take a third of a second to import, which no other command needs.
+    from creditledger.api.web import serve_http  # noqa: PLC0415
+
     settings = _begin(parent)
     url = ready_database(settings)
-    metrics = Metrics()
     with interrupted_once(), suppress(KeyboardInterrupt):
         _tell_first_key(settings, url)
-        with service(settings, url, name="creditledger serve", observe=metrics.commit) as running:
-            app = create_app(running, metrics)
-            _collect_rarely()
-            uvicorn.run(
-                app,
-                host=settings.host,
-                port=settings.port,
-                loop="uvloop",
-                http=CorkedHttp,
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
+        serve_http(settings, url, before=_collect_rarely)
 
 
 def work(

@@ -17,7 +17,6 @@ from creditledger.domain.store import Unavailable
 from creditledger.infra.database import Pool, connect
 from creditledger.infra.delivery import Stream
 from creditledger.infra.event_log import trouble_as_unavailable
-from creditledger.infra.polar_lists import PolarLists
 from creditledger.infra.provider_lists import (
     Lists,
     Patience,
@@ -28,7 +27,6 @@ from creditledger.infra.provider_lists import (
 from creditledger.infra.reconciliation import Tally, reconcile
 from creditledger.infra.reconciliation_record import Record
 from creditledger.infra.settings import Settings
-from creditledger.infra.stripe_lists import StripeLists
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,6 +50,7 @@ def lists_of(
     provider: Provider, settings: Settings, *, patience: Patience, now: Callable[[], datetime]
 ) -> Iterator[Lists]:
     """A provider's lists with the key that is set. Raises NoKey."""
+    # The providers' libraries take half a second to import: only who has a key waits for them.
     lists: Lists
     if provider == "stripe":
         if settings.stripe_api_key is None:
@@ -60,6 +59,8 @@ def lists_of(
                 " customers, invoices, Checkout Sessions, PaymentIntents, charges, refunds,"
                 " disputes and subscriptions"
             )
+        from creditledger.infra.stripe_lists import StripeLists  # noqa: PLC0415
+
         lists = StripeLists(
             settings.stripe_api_key.get_secret_value(),
             livemode=settings.stripe_environment == "production",
@@ -72,6 +73,8 @@ def lists_of(
                 "set CREDITLEDGER_POLAR_ACCESS_TOKEN to an organization's access token with the"
                 " scopes orders:read, refunds:read, disputes:read and subscriptions:read"
             )
+        from creditledger.infra.polar_lists import PolarLists  # noqa: PLC0415
+
         token = settings.polar_access_token.get_secret_value()
         lists = PolarLists(token, settings.polar_environment, patience=patience, now=now)
     with closing(lists):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-import stripe
-
 #: How long one request may take: a worker waits for it with a delivery in its hands.
 _TIMEOUT_SECONDS: Final = 20
 
@@ -20,6 +18,9 @@ class StripeApi:
     """
 
     def __init__(self, api_key: str, address: str | None = None) -> None:
+        # Takes a tenth of a second to import: only who has a key waits for it.
+        import stripe  # noqa: PLC0415
+
         self._client = stripe.StripeClient(
             api_key,
             base_addresses={} if address is None else {"api": address},

@@ -21,15 +21,24 @@ install-dev: $(VENV)/.installed-dev ## The same, with the tools that test and ch
 run: install ## Run everything on http://127.0.0.1:8000, until Ctrl-C
 	@exec $(BIN)/creditledger up
 
-test: install-dev ## Run the whole suite
-	@exec $(BIN)/pytest
+# As many tests at a time as there are cores, up to four; each process has its own PostgreSQL, and
+# the order of the files stays, as the long ones come first.
+SHARING := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: install-dev ## Run the whole suite: what can share the machine, then what needs it alone
+	@echo "=== Tests that share the machine"; \
+	$(BIN)/pytest $(SHARING) -m "not alone"; shared=$$?; \
+	echo "=== Tests that need the machine for themselves"; \
+	$(BIN)/pytest -m alone; alone=$$?; \
+	[ $$shared = 0 ] || echo "Of the tests that share the machine, some FAILED: see above"; \
+	exit $$((shared || alone))
 
 check: install-dev ## Lint, types, import contracts and the fast tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow" tests/unit tests/architecture
+	$(BIN)/pytest $(SHARING) -m "not slow" tests/unit tests/architecture
 
 SEEDS ?= 1000
 

@@ -60,10 +60,10 @@ _LOOK_SECONDS: Final = 0.5
 _STAND_BY_SECONDS: Final = 0.5
 
 #: How long the brokers may take to acknowledge a parcel. A stop waits for that, too.
-_DELIVERY_SECONDS: Final = 10
+DELIVERY_SECONDS: Final = 10
 
 _RETRY_SECONDS_MIN: Final = 0.1
-_RETRY_SECONDS_MAX: Final = 5.0
+RETRY_SECONDS_MAX: Final = 5.0
 
 #: Trouble that passes by itself, or by what an operator does outside.
 _PASSING: Final = (OperationalError, InterfaceError, Unavailable, NoTopic)
@@ -107,7 +107,7 @@ class Publisher:
                 level = logging.WARNING if passing else logging.ERROR
                 _LOG.log(level, "publishing waits: %s", fault, exc_info=not passing)
                 stop.wait(self._retry_seconds)
-                self._retry_seconds = min(2 * self._retry_seconds, _RETRY_SECONDS_MAX)
+                self._retry_seconds = min(2 * self._retry_seconds, RETRY_SECONDS_MAX)
 
     def _serve(self, connection: Connection[Any], stop: Signal) -> None:
         # What a crash loses of the checkpoint is sent again, so it need not wait for the disk.
@@ -174,22 +174,22 @@ def _producing(settings: Settings) -> Iterator[KafkaProducer]:
             allow_auto_create_topics=False,
             # One batch for each partition, sent when the parcel is complete and no sooner.
             batch_size=2 * PARCEL_BYTES,
-            linger_ms=1_000 * _DELIVERY_SECONDS // 2,
+            linger_ms=1_000 * DELIVERY_SECONDS // 2,
             max_request_size=EVENT_BYTES_MAX,
-            request_timeout_ms=1_000 * _DELIVERY_SECONDS // 2,
-            delivery_timeout_ms=1_000 * _DELIVERY_SECONDS,
-            max_block_ms=1_000 * _DELIVERY_SECONDS // 2,
+            request_timeout_ms=1_000 * DELIVERY_SECONDS // 2,
+            delivery_timeout_ms=1_000 * DELIVERY_SECONDS,
+            max_block_ms=1_000 * DELIVERY_SECONDS // 2,
         )
     try:
         yield producer
     finally:
         with reaching_kafka():
-            closed(producer, timeout_seconds=_DELIVERY_SECONDS)
+            closed(producer, timeout_seconds=DELIVERY_SECONDS)
 
 
 def _settle(producer: KafkaProducer) -> None:
     """Wait until all that was sent is acknowledged or given up. Raises KafkaTimeoutError."""
-    deadline = monotonic() + _DELIVERY_SECONDS + _LOOK_SECONDS
+    deadline = monotonic() + DELIVERY_SECONDS + _LOOK_SECONDS
     while True:
         try:
             # Never without a limit: where some batches expire, the library can forget others.

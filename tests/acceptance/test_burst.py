@@ -21,7 +21,7 @@ from processes import API_KEY, COMMAND, Process
 from provider_bodies import PLANS, PRICES
 from sending import POLAR_SECRET, STRIPE_SECRET, Sending
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 DELIVERIES: Final = 50_000
 CUSTOMERS: Final = 5_000

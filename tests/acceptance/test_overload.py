@@ -21,7 +21,7 @@ from creditledger.infra.embedded_postgres import embedded_postgres
 from creditledger.infra.migrate import migrate
 from processes import API_KEY, Process
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 #: Commands that may wait. As many again can be in hand, so three times what there is room for is
 #: six times as many clients as keep the service busy without a refusal.

@@ -11,7 +11,7 @@ from kafka_artifacts import NoKafka, jars, java
 from kafka_broker import without_kafka
 from torture import torture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 _SECONDS = 105.0
 _SEED = 1

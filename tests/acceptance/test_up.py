@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from quick_folder import quick_folder
 
 COMMAND = [sys.executable, "-P", "-m", "creditledger.api.cli"]
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
@@ -112,9 +113,9 @@ class Installation:
 
 @pytest.fixture
 def installation() -> Iterator[Installation]:
-    with tempfile.TemporaryDirectory(prefix="creditledger-test-") as folder:
-        os.chmod(folder, 0o711)
-        yield Installation(Path(folder))
+    with quick_folder("creditledger-test-") as folder:
+        folder.chmod(0o711)
+        yield Installation(folder)
 
 
 @pytest.mark.slow

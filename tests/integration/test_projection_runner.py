@@ -27,7 +27,7 @@ from creditledger.projections.projection import Projection, Recorded
 from creditledger.projections.rebuild import RebuildRefused, rebuild
 from creditledger.projections.runner import PoisonedEvent, start_all
 from long_story import LongStory
-from read_models import catch_up, catch_up_one
+from read_models import await_unlocked, catch_up, catch_up_one
 
 PATIENCE_SECONDS = 20.0
 
@@ -474,6 +474,7 @@ def test_a_rebuild_that_is_interrupted_leaves_the_live_rows_and_can_be_started_a
         rebuild_projections(database_url, ["balances"], interrupt)
     assert _rows(looking, "lots") == before
     assert not _side_schemas(looking)
+    await_unlocked(looking)
 
     def kill(position: int, newest: int) -> None:
         looking.execute(
@@ -485,6 +486,7 @@ def test_a_rebuild_that_is_interrupted_leaves_the_live_rows_and_can_be_started_a
         rebuild([Balances()], partial(connect, database_url, "victim"), log, kill)
     assert _rows(looking, "lots") == before
     assert _side_schemas(looking)
+    await_unlocked(looking)
     rebuild_projections(database_url, ["balances"], _no_progress)
     assert _rows(looking, "lots") == before
     assert not _side_schemas(looking)

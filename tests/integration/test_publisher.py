@@ -41,7 +41,13 @@ from published_events import (
     published,
 )
 
-_LONGER_THAN_A_TRY_SECONDS = 20.0
+#: In place of ten seconds to acknowledge a parcel and five between two tries: so there are more
+#: tries in less time.
+_DELIVERY_SECONDS = 2
+_RETRY_SECONDS_MAX = 1.0
+
+#: With the two and a half seconds in which a broker is given up, there are two tries in it.
+_SOME_TRIES_SECONDS = 8.0
 
 #: So many parcels that a broker hangs amid them.
 _SMALL_PARCEL_BYTES = 16 * 1024
@@ -172,7 +178,14 @@ def _resources() -> int:
     return threading.active_count() + len(os.listdir("/dev/fd"))
 
 
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "DELIVERY_SECONDS", _DELIVERY_SECONDS)
+    monkeypatch.setattr(publisher, "RETRY_SECONDS_MAX", _RETRY_SECONDS_MAX)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_impatient")
 def test_a_broker_that_goes_away_is_waited_for(database_url: str) -> None:
     with running_broker() as broker, staged(database_url, broker.address) as stage:
         stage.story.go_on(200)
@@ -182,10 +195,10 @@ def test_a_broker_that_goes_away_is_waited_for(database_url: str) -> None:
                 reached = stage.checkpoint()
                 broker.stop()
                 stage.story.go_on(200)
-                time.sleep(3)
+                time.sleep(1)
                 assert stage.checkpoint() == reached
                 before = _resources()
-                time.sleep(_LONGER_THAN_A_TRY_SECONDS)
+                time.sleep(_SOME_TRIES_SECONDS)
                 assert _resources() <= before + 10
                 broker.start()
                 stage.wait_until_published()
@@ -193,6 +206,7 @@ def test_a_broker_that_goes_away_is_waited_for(database_url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_impatient")
 def test_a_broker_that_hangs_is_waited_for(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +216,7 @@ def test_a_broker_that_hangs_is_waited_for(
         with publishing(stage.publisher()):
             eventually(lambda: stage.checkpoint() > 0)
             broker.signal(signal.SIGSTOP)
-            time.sleep(_LONGER_THAN_A_TRY_SECONDS)
+            time.sleep(_SOME_TRIES_SECONDS)
             assert stage.checkpoint() < stage.log.head(), "it was through before the broker hung"
             before = _resources()
             broker.signal(signal.SIGCONT)

@@ -19,7 +19,7 @@ from provider_bodies import changed
 from webhook_caller import Caller, assert_problem, calling
 from webhook_desk import SESSION, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 #: Answers may take this much longer than their limit on a machine that is busy.
 _SLACK_SECONDS = 5.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, Final
 
 from psycopg import Connection, Cursor
 
@@ -13,6 +14,8 @@ from creditledger.projections import checkpoints
 from creditledger.projections.catalogue import PROJECTIONS
 from creditledger.projections.projection import Projection
 from creditledger.projections.runner import advance
+
+_PATIENCE_SECONDS: Final = 20.0
 
 
 def catch_up(database_url: str, log: EventLog) -> None:
@@ -32,3 +35,14 @@ def catch_up_one(connection: Connection[Any], projection: Projection, log: Event
 
 def _claim(projection: Projection, cursor: Cursor[Any], after: int, to: int) -> bool:
     return bool(checkpoints.claim(cursor, [projection], after=after, to=to))
+
+
+def await_unlocked(connection: Connection[Any]) -> None:
+    """Return when nobody holds an advisory lock in this database: backends end a little late."""
+    deadline = monotonic() + _PATIENCE_SECONDS
+    while connection.execute(
+        "SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    ).fetchall():
+        assert monotonic() < deadline, "an advisory lock is still held"
+        sleep(0.01)

@@ -16,9 +16,9 @@ from psycopg import Connection, InterfaceError, OperationalError
 from psycopg.rows import TupleRow
 
 from creditledger.domain.store import Unavailable
-from creditledger.infra.arrays import bytea_array, text_array, timestamptz_array
 from creditledger.infra.database import connect
 from creditledger.infra.delivery import Delivery, Taken, Verdict
+from creditledger.projections.arrays import bytea_array, text_array, timestamptz_array
 
 #: The channel on which a new delivery is announced.
 CHANNEL: Final = "webhook_deliveries"

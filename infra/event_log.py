@@ -24,10 +24,10 @@ from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Snapshot, Stream, Unavailable
-from creditledger.infra.arrays import uuid_array
 from creditledger.infra.database import Pool
 from creditledger.infra.frozen_log import FrozenLog, import_snapshot
 from creditledger.infra.mapper import LedgerMapper
+from creditledger.projections.arrays import uuid_array
 
 #: Events that one page looks at to find those of the wanted topics, so that a rare topic costs
 #: many short pages and never a long one.

@@ -29,16 +29,16 @@ from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Conflict, Expectation, News, Snapshot, Stream
-from creditledger.infra.arrays import (
+from creditledger.infra.database import Pool
+from creditledger.infra.event_log import reaching, stored_stream, trouble_as_unavailable
+from creditledger.infra.mapper import LedgerMapper
+from creditledger.projections.arrays import (
     bigint_array,
     bytea_array,
     text_array,
     timestamptz_array,
     uuid_array,
 )
-from creditledger.infra.database import Pool
-from creditledger.infra.event_log import reaching, stored_stream, trouble_as_unavailable
-from creditledger.infra.mapper import LedgerMapper
 
 #: What it means that one of these has the row already: another writer was first.
 _CONFLICTS: Final = frozenset({"ledger_events_pkey", "receipts_pkey"})

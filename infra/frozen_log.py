@@ -13,8 +13,8 @@ from psycopg.rows import TupleRow
 
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
-from creditledger.infra.arrays import bigint_array, uuid_array
 from creditledger.infra.mapper import LedgerMapper
+from creditledger.projections.arrays import bigint_array, uuid_array
 
 #: Events that the server sends at a time while the whole log is read.
 _FETCHED_AT_ONCE: Final = 2_000

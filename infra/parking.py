@@ -10,10 +10,10 @@ from typing import Final
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from creditledger.infra.arrays import text_array, uuid_array
 from creditledger.infra.database import Pool
 from creditledger.infra.delivery import Taken
 from creditledger.infra.event_log import reaching
+from creditledger.projections.arrays import text_array, uuid_array
 
 # Parked deliveries for which there is news since they were parked: of all, or of those that are
 # named. What somebody else holds is being freed. The aggregate has the events of a stream found by

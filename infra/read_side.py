@@ -52,7 +52,8 @@ _COLLECTION_THRESHOLDS: Final = (200_000, 50, 100)
 def keep_up(service: Service, stop: Event) -> None:
     """Run all projections until `stop` is set; returns when the last batch has ended."""
     connecting = partial(connect, service.url, "creditledger projections")
-    start_all(PROJECTIONS, connecting, service.log, stop).join()
+    with _rare_collections():
+        start_all(PROJECTIONS, connecting, service.log, stop).join()
 
 
 def rebuild_projections(url: str, names: Sequence[str], progress: Progress) -> Mapping[str, int]:
@@ -135,7 +136,7 @@ def start_projection(url: str, name: str) -> bool:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Let Python look for dead cycles seldom while the whole log is gone through.
+    """Let Python look for dead cycles seldom while the log is gone through.
 
     Events come and go by the hundred thousand and are in no cycles; looking for some among them
     at Python's own pace takes as long as reading them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +13,7 @@ from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.account import period_start
 from creditledger.domain.events import AccountEvent
+from creditledger.projections.arrays import bigint_array, uuid_array
 from creditledger.projections.projection import as_json
 
 #: An account and the version of the event that brought about its lot or hold.
@@ -52,9 +53,9 @@ _CHANGE_LOTS = """
     SET remaining = lots.remaining + change.remaining, held = lots.held + change.held,
         revoked = lots.revoked + change.revoked,
         written_off = lots.written_off + change.written_off, debt = lots.debt + change.debt
-    FROM json_to_recordset(%s::json) AS change (
-        account_id uuid, number bigint,
-        remaining bigint, held bigint, revoked bigint, written_off bigint, debt bigint)
+    FROM unnest(%s::uuid[], %s::bigint[],
+                %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+        AS change (account_id, number, remaining, held, revoked, written_off, debt)
     WHERE lots.account_id = change.account_id AND lots.number = change.number
 """
 
@@ -84,6 +85,7 @@ _DELETE_HOLDS = """
     WHERE open_holds.account_id = closed.account_id AND open_holds.number = closed.number
 """
 
+#: In the order of the columns of `_CHANGE_LOTS`.
 _NO_CHANGE: Final = {"remaining": 0, "held": 0, "revoked": 0, "written_off": 0, "debt": 0}
 
 
@@ -142,7 +144,11 @@ class LotChanges:
         if self._new:
             cursor.execute(_INSERT_LOTS, (as_json(list(self._new.values())),))
         if self._changes:
-            cursor.execute(_CHANGE_LOTS, (as_json(_keyed(self._changes)),))
+            amounts = (
+                bigint_array([row[column] for row in self._changes.values()])
+                for column in _NO_CHANGE
+            )
+            cursor.execute(_CHANGE_LOTS, (*_columns(self._changes), *amounts))
         if self._expiries:
             rows = {place: {"expires_at": at} for place, at in self._expiries.items()}
             cursor.execute(_CHANGE_EXPIRIES, (as_json(_keyed(rows)),))
@@ -203,9 +209,11 @@ def _keyed(rows: dict[Place, dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _columns(places: Iterable[Place]) -> tuple[list[UUID], list[int]]:
-    pairs = list(places)
-    return [account for account, _ in pairs], [number for _, number in pairs]
+def _columns(places: Collection[Place]) -> tuple[bytes, bytes]:
+    return (
+        uuid_array([account for account, _ in places]),
+        bigint_array([number for _, number in places]),
+    )
 
 
 class HoldChanges:

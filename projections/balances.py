@@ -20,20 +20,29 @@ from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.due import evaluate
 from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Event, LotAmount
 from creditledger.domain.lots import Lot
+from creditledger.projections.arrays import (
+    bigint_array,
+    text_array,
+    timestamptz_array,
+    uuid_array,
+)
 from creditledger.projections.balance_changes import HoldChanges, LotChanges, OverageChanges
-from creditledger.projections.projection import BESIDE_ACCOUNTS, Projection, Recorded, as_json
+from creditledger.projections.projection import BESIDE_ACCOUNTS, Projection, Recorded
 from creditledger.projections.queries import rows_of
 
 #: The asset of a customer that was never seen, where none is named.
 DEFAULT_ASSET: Final = "credits"
 
-_UPSERT_ACCOUNTS: Final = """
-    INSERT INTO accounts (account_id, customer_id, asset, version, recorded_at)
-    SELECT account_id, customer_id, asset, version, recorded_at
-    FROM json_to_recordset(%s::json) AS row (
-        account_id uuid, customer_id text, asset text, version bigint, recorded_at timestamptz)
-    ON CONFLICT (account_id) DO UPDATE
-    SET version = excluded.version, recorded_at = excluded.recorded_at
+_INSERT_ACCOUNTS: Final = """
+    INSERT INTO accounts (account_id, version, recorded_at, customer_id, asset)
+    SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[], %s::text[])
+"""
+
+_UPDATE_ACCOUNTS: Final = """
+    UPDATE accounts SET version = last.version, recorded_at = last.recorded_at
+    FROM unnest(%s::uuid[], %s::bigint[], %s::timestamptz[])
+        AS last (account_id, version, recorded_at)
+    WHERE accounts.account_id = last.account_id
 """
 
 # Accounts (those named, and all of some customers) with all that can still change in them, one of
@@ -84,27 +93,37 @@ class Balances(Projection):
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """Add up what the events change, and write each changed row once."""
-        accounts: dict[UUID, AccountEvent] = {}
+        new: dict[UUID, AccountEvent] = {}
+        known: dict[UUID, AccountEvent] = {}
         changes = (LotChanges(), HoldChanges(), OverageChanges())
         for _, event in events:
             assert isinstance(event, AccountEvent)
-            accounts[event.originator_id] = event
+            account = event.originator_id
+            (new if event.originator_version == 1 or account in new else known)[account] = event
             for change in changes:
                 change.take_in(event)
-        rows = [_account_row(event) for event in accounts.values()]
-        cursor.execute(_UPSERT_ACCOUNTS, (as_json(rows),))
+        if new:
+            cursor.execute(_INSERT_ACCOUNTS, (*_stands(new), *_names(new)))
+        if known:
+            cursor.execute(_UPDATE_ACCOUNTS, _stands(known))
         for change in changes:
             change.write(cursor)
 
 
-def _account_row(event: AccountEvent) -> dict[str, Any]:
-    return {
-        "account_id": event.originator_id,
-        "customer_id": event.customer_id,
-        "asset": event.asset,
-        "version": event.originator_version,
-        "recorded_at": event.recorded_at,
-    }
+def _stands(last: Mapping[UUID, AccountEvent]) -> tuple[bytes, ...]:
+    """Accounts with the versions and times of their last events, as columns."""
+    return (
+        uuid_array(last),
+        bigint_array([event.originator_version for event in last.values()]),
+        timestamptz_array([event.recorded_at for event in last.values()]),
+    )
+
+
+def _names(last: Mapping[UUID, AccountEvent]) -> tuple[bytes, ...]:
+    return (
+        text_array([event.customer_id for event in last.values()]),
+        text_array([event.asset for event in last.values()]),
+    )
 
 
 class Asked(NamedTuple):

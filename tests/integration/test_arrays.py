@@ -10,14 +10,14 @@ from uuid import UUID
 import pytest
 from psycopg import Connection
 
-from creditledger.infra.arrays import (
+from creditledger.infra.database import connect
+from creditledger.projections.arrays import (
     bigint_array,
     bytea_array,
     text_array,
     timestamptz_array,
     uuid_array,
 )
-from creditledger.infra.database import connect
 
 MOMENTS = [
     datetime(1970, 1, 1, tzinfo=UTC),

@@ -200,17 +200,19 @@ class EventLog:
     def _page(self, rows: Sequence[TupleRow], after: int, limit: int, *, more: bool) -> Page:
         events: list[Logged] = []
         position = after
+        decode = self._mapper.decode
         for row in rows:
-            if row[2] is not None:
+            place, topic, state, _, _ = row
+            if state is not None:
                 if len(events) == limit:
                     return Page(events, position, more=True)
                 try:
-                    events.append(decoded(row, self._mapper))
-                except UnreadableEvent:
+                    events.append(Logged(place, decode(topic, state)))
+                except MapperDeserialisationError as error:
                     if events:
                         return Page(events, position, more=True)
-                    raise
-            position = row[0]
+                    raise _unreadable(row, error) from error
+            position = place
         return Page(events, position, more)
 
     def state_at(self, stream: UUID, at: datetime) -> Stream:
@@ -249,14 +251,10 @@ class EventLog:
             yield FrozenLog(connection, _head(connection), self._mapper)
 
 
-def decoded(row: TupleRow, mapper: LedgerMapper) -> Logged:
-    """The event of a row of position, topic, state, stream and version; raises UnreadableEvent."""
-    position, topic, state, stream, version = row
-    try:
-        return Logged(position, mapper.decode(topic, state))
-    except MapperDeserialisationError as error:
-        event_id = ids.event_id(ids.EVENT, ids.stream_key(stream), version)
-        raise UnreadableEvent(position, event_id, str(error)) from error
+def _unreadable(row: TupleRow, error: MapperDeserialisationError) -> UnreadableEvent:
+    position, _, _, stream, version = row
+    event_id = ids.event_id(ids.EVENT, ids.stream_key(stream), version)
+    return UnreadableEvent(position, event_id, str(error))
 
 
 def stored_stream(stream: UUID, rows: Iterable[TupleRow], mapper: LedgerMapper) -> Stream:

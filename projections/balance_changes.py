@@ -101,14 +101,14 @@ class LotChanges:
         """Add what one event changes."""
         account = event.originator_id
         match event:
+            case e.Deducted():
+                self._add(account, event.captured, held=-1)
+                self._add(account, event.lots, remaining=-1)
             case e.Granted():
                 self._new[account, event.originator_version] = lot_row(event)
                 self._add(account, event.debt_repaid, debt=-1)
             case e.Held():
                 self._add(account, event.lots, remaining=-1, held=1)
-            case e.Deducted():
-                self._add(account, event.captured, held=-1)
-                self._add(account, event.lots, remaining=-1)
             case e.Released():
                 self._add(account, event.lots, remaining=1, held=-1)
             case e.Refunded():
@@ -155,8 +155,10 @@ class LotChanges:
 
     def _row(self, account: UUID, grant_id: str) -> dict[str, Any]:
         place = (account, ids.version_of(grant_id))
-        row = self._new.get(place)
-        return self._changes.setdefault(place, dict(_NO_CHANGE)) if row is None else row
+        row = self._new.get(place) or self._changes.get(place)
+        if row is None:
+            row = self._changes[place] = _NO_CHANGE.copy()
+        return row
 
     def _add(
         self,
@@ -224,9 +226,10 @@ class HoldChanges:
 
     def take_in(self, event: AccountEvent) -> None:
         """Keep what concerns holds."""
-        if isinstance(event, e.Held | e.Released) or (
-            isinstance(event, e.Deducted) and event.hold_id is not None
-        ):
+        if isinstance(event, e.Deducted):
+            if event.hold_id is not None:
+                self._events.append(event)
+        elif isinstance(event, (e.Held, e.Released)):
             self._events.append(event)
 
     def write(self, cursor: Cursor[Any]) -> None:
@@ -297,9 +300,10 @@ class OverageChanges:
 
     def take_in(self, event: AccountEvent) -> None:
         """Keep what concerns overage."""
-        if isinstance(event, e.OverageLimitSet) or (
-            isinstance(event, e.Deducted | e.Refunded) and event.overage
-        ):
+        if isinstance(event, (e.Deducted, e.Refunded)):
+            if event.overage:
+                self._events.append(event)
+        elif isinstance(event, e.OverageLimitSet):
             self._events.append(event)
 
     def write(self, cursor: Cursor[Any]) -> None:

@@ -96,7 +96,7 @@ class Holds(Projection):
         for position, event in events:
             if isinstance(event, e.Held):
                 opened[event.originator_id, event.originator_version] = _row(position, event)
-            elif isinstance(event, e.Released | e.Deducted) and event.hold_id is not None:
+            elif isinstance(event, (e.Released, e.Deducted)) and event.hold_id is not None:
                 place = (event.originator_id, ids.version_of(event.hold_id))
                 row = opened.get(place) or changes.setdefault(place, _no_change(*place))
                 _change(row, event)

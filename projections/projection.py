@@ -9,7 +9,7 @@ exactly once. Everything in a read model can be made again from the log.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -74,19 +74,18 @@ class Projection(ABC):
         Statements name the tables without a schema: in a rebuild they stand in another one.
         """
 
-    def concerning(self, events: Iterable[Recorded]) -> list[Recorded]:
+    def concerning(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
         """Those of the events that this projection handles. Raises UnknownEvent."""
-        handles, ignores = frozenset(self.handles), frozenset(self.ignores)
-        concerned = []
-        for position, event in events:
-            if type(event) in handles:
-                concerned.append((position, event))
-            elif type(event) not in ignores:
-                raise UnknownEvent(
-                    f"the projection {self.name} neither handles nor ignores "
-                    f"{type(event).__name__}: list it in one of the two"
-                )
-        return concerned
+        kinds = {type(event) for _, event in events}
+        concerned = kinds.intersection(self.handles)
+        for kind in kinds.difference(concerned, self.ignores):
+            raise UnknownEvent(
+                f"the projection {self.name} neither handles nor ignores "
+                f"{kind.__name__}: list it in one of the two"
+            )
+        if concerned == kinds:
+            return events
+        return [each for each in events if type(each[1]) in concerned] if concerned else ()
 
 
 def as_json(rows: Sequence[Mapping[str, Any]]) -> str:

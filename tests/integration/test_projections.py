@@ -278,6 +278,7 @@ async def test_entries_are_filtered_by_kind_feature_asset_and_time(
     moment = str(instant(middle))
     cases: list[tuple[dict[str, Any], list[bool]]] = [
         ({"kind": "deduction"}, [line["kind"] == "deduction" for line in everything]),
+        ({"kind": "grant"}, [line["kind"] == "grant" for line in everything]),
         ({"feature": "chat"}, [line["feature"] == "chat" for line in everything]),
         ({"asset": "tokens"}, [line["asset"] == "tokens" for line in everything]),
         ({"since": middle}, [line["recorded_at"] >= moment for line in everything]),

@@ -115,6 +115,9 @@ _TURN: Final = "SELECT * FROM creditledger_turn(%s, %s)"
 #: More news than this is not told: loading anew what is needed costs less.
 NEWS_MAX: Final = 10_000
 
+#: One encoder for all: making ready for a call costs as much as a small value.
+_ENCODER: Final = msgspec.json.Encoder()
+
 
 class _Held(threading.local):
     """The connection that holds this thread's turn, where there is one."""
@@ -181,20 +184,7 @@ class PostgresLedgerStore:
         it was seen, or where a receipt exists: then nothing was saved. Raises Unavailable where
         the outcome is unknown; it is never tried again from here.
         """
-        encode = self._mapper.encode
-        seen = {expected.originator_id: expected.version for expected in expectations}
-        for event in events:
-            seen.setdefault(event.originator_id, event.originator_version - 1)
-        values = (
-            uuid_array(event.originator_id for event in events),
-            bigint_array(event.originator_version for event in events),
-            text_array(event.TOPIC for event in events),
-            timestamptz_array(event.recorded_at for event in events),
-            bytea_array(encode(event) for event in events),
-            *_receipt_arrays(receipts),
-            uuid_array(seen),
-            bigint_array(seen.values()),
-        )
+        values = _append_values(self._mapper, events, receipts, expectations)
         with self._reaching() as connection:
             try:
                 row = connection.execute(_APPEND, values, prepare=True).fetchone()
@@ -290,20 +280,37 @@ def _end(connection: Connection[TupleRow]) -> None:
         connection.close()
 
 
-def _receipt_arrays(receipts: Sequence[tuple[Receipt, int]]) -> tuple[bytes, ...]:
-    encode = msgspec.json.encode
+def _append_values(
+    mapper: LedgerMapper,
+    events: Sequence[Event],
+    receipts: Sequence[tuple[Receipt, int]],
+    expectations: Sequence[Expectation],
+) -> tuple[bytes, ...]:
+    """The parameters of `_APPEND`: columns of events, of receipts, and where streams were seen."""
+    encode = mapper.encode
+    # Each stream's first event comes last here, and so it is the one that stays.
+    seen = {event.originator_id: event.originator_version - 1 for event in reversed(events)}
+    seen.update((expected.originator_id, expected.version) for expected in expectations)
+    own = [receipt for receipt, _ in receipts]
     return (
-        uuid_array(receipt.id for receipt, _ in receipts),
-        bigint_array(number for _, number in receipts),
-        text_array(receipt.client_id for receipt, _ in receipts),
-        text_array(receipt.key for receipt, _ in receipts),
-        bytea_array(receipt.fingerprint for receipt, _ in receipts),
-        text_array(receipt.command for receipt, _ in receipts),
-        text_array(receipt.customer_id for receipt, _ in receipts),
-        text_array(receipt.asset for receipt, _ in receipts),
-        text_array(receipt.outcome for receipt, _ in receipts),
-        bytea_array(encode(receipt.answer) for receipt, _ in receipts),
-        timestamptz_array(receipt.recorded_at for receipt, _ in receipts),
+        uuid_array([event.originator_id for event in events]),
+        bigint_array([event.originator_version for event in events]),
+        text_array([event.TOPIC for event in events]),
+        timestamptz_array([event.recorded_at for event in events]),
+        bytea_array([encode(event) for event in events]),
+        uuid_array([receipt.id for receipt in own]),
+        bigint_array([number for _, number in receipts]),
+        text_array([receipt.client_id for receipt in own]),
+        text_array([receipt.key for receipt in own]),
+        bytea_array([receipt.fingerprint for receipt in own]),
+        text_array([receipt.command for receipt in own]),
+        text_array([receipt.customer_id for receipt in own]),
+        text_array([receipt.asset for receipt in own]),
+        text_array([receipt.outcome for receipt in own]),
+        bytea_array([_ENCODER.encode(receipt.answer) for receipt in own]),
+        timestamptz_array([receipt.recorded_at for receipt in own]),
+        uuid_array(seen),
+        bigint_array(seen.values()),
     )
 
 

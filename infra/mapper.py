@@ -103,12 +103,13 @@ class LedgerMapper(Mapper[UUID]):
             raise ValueError("the log is stored as plain JSON: set no compressor and no cipher")
         super().__init__(transcoder or JSONTranscoder())
         self._forms = {event_class.TOPIC: _Form(event_class) for event_class in event_classes}
+        self._encoder = msgspec.json.Encoder()
         self._prefixes = {form.event_class: form.prefix for form in self._forms.values()}
 
     def encode(self, event: Event) -> bytes:
         """The stored form of an event. Raises KeyError where its class is not to be stored."""
         prefix = self._prefixes[type(event)]
-        state = msgspec.json.encode(event)
+        state = self._encoder.encode(event)
         return prefix + state[1:] if prefix else state
 
     def decode(self, topic: str, state: bytes) -> Event:

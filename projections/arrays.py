@@ -63,7 +63,7 @@ class _TimestamptzArray(_Array):
 
 def uuid_array(values: Iterable[UUID]) -> bytes:
     """`uuid[]`."""
-    return _fixed(_UuidArray, 16, [value.bytes for value in values])
+    return _fixed(_UuidArray, 16, [value.int.to_bytes(16) for value in values])
 
 
 def bigint_array(values: Iterable[int]) -> bytes:
@@ -73,36 +73,42 @@ def bigint_array(values: Iterable[int]) -> bytes:
 
 def timestamptz_array(values: Iterable[datetime]) -> bytes:
     """`timestamptz[]` of aware times."""
-    microseconds = ((value - _POSTGRES_EPOCH) // _MICROSECOND for value in values)
+    epoch, unit = _POSTGRES_EPOCH, _MICROSECOND
+    microseconds = [(value - epoch) // unit for value in values]
     return _fixed(_TimestamptzArray, 8, [value.to_bytes(8, signed=True) for value in microseconds])
 
 
 def text_array(values: Iterable[str | None]) -> bytes:
     """`text[]`; None is NULL. Raises ValueError where a text holds NUL."""
-    encoded = [None if value is None else value.encode() for value in values]
-    if any(value is not None and 0 in value for value in encoded):
-        raise ValueError("a text for PostgreSQL cannot hold the character NUL")
-    return _varying(_TextArray, encoded)
+    texts = list(values)
+    # Many columns say the same again and again.
+    elements = {text: _text(text) for text in set(texts)}
+    return _array(_TextArray, len(texts), map(elements.__getitem__, texts))
 
 
 def bytea_array(values: Iterable[bytes]) -> bytes:
     """`bytea[]`."""
-    return _varying(_ByteaArray, list(values))
+    pack = _LENGTH.pack
+    elements = [part for value in values for part in (pack(len(value)), value)]
+    return _array(_ByteaArray, len(elements) // 2, elements)
+
+
+def _text(text: str | None) -> bytes:
+    if text is None:
+        return _NULL
+    encoded = text.encode()
+    if 0 in encoded:
+        raise ValueError("a text for PostgreSQL cannot hold the character NUL")
+    return _LENGTH.pack(len(encoded)) + encoded
 
 
 def _fixed(kind: type[_Array], size: int, values: Sequence[bytes]) -> bytes:
-    length = _LENGTH.pack(size)
-    return kind(_header(kind, len(values)) + b"".join([length + value for value in values]))
+    # Each value has its length before it, the first one, too.
+    return _array(kind, len(values), (_LENGTH.pack(size).join((b"", *values)),))
 
 
-def _varying(kind: type[_Array], values: Sequence[bytes | None]) -> bytes:
-    parts = [_header(kind, len(values))]
-    for value in values:
-        if value is None:
-            parts.append(_NULL)
-        else:
-            parts += (_LENGTH.pack(len(value)), value)
-    return kind(b"".join(parts))
+def _array(kind: type[_Array], count: int, elements: Iterable[bytes]) -> bytes:
+    return kind(b"".join((_header(kind, count), *elements)))
 
 
 def _header(kind: type[_Array], count: int) -> bytes:

@@ -165,7 +165,8 @@ class CreditAccount(Aggregate):
     def balance(self) -> Balance:
         """The five figures as of the last event or evaluation."""
         lots = self.lots
-        return Balance(lots.available, lots.held, lots.scheduled, self.debt, self.overage)
+        overage = self.overage if self.overage_used else 0
+        return Balance(lots.available, lots.held, lots.scheduled, self.debt, overage)
 
     @property
     def next_lapse(self) -> datetime | None:

@@ -35,7 +35,8 @@ class Aggregate:
 
         Raises OriginatorIDError or OriginatorVersionError where it is not the next event.
         """
-        if event.originator_id != self.id:
+        # Comparing UUIDs costs more than all else here, and the books' events have the very same.
+        if event.originator_id is not self.id and event.originator_id != self.id:
             raise OriginatorIDError(event.originator_id, self.id)
         if event.originator_version != self.version + 1:
             raise OriginatorVersionError(event.originator_version, self.version + 1)

@@ -43,8 +43,6 @@ class Books:
     def __init__(self, store: LedgerStore, policies: Policies, *, cache_limit: int) -> None:
         self.policies = policies
         self.pending: list[Event] = []
-        #: Streams touched since `turn`, the ids of receipts told among them.
-        self.touched: set[UUID] = set()
         #: The account that the command is about, for its receipt.
         self.subject: CreditAccount | None = None
         self._store = store
@@ -52,17 +50,20 @@ class Books:
         self._kept: OrderedDict[UUID, Aggregate] = OrderedDict()
         self._loaded: dict[UUID, Stream] = {}
         self._versions: dict[UUID, int] = {}
+        #: Streams touched that may be due for a snapshot.
+        self._long: set[UUID] = set()
         self._trial: dict[UUID, Aggregate] | None = None
         self._now: datetime = datetime.min.replace(tzinfo=UTC)
         self._context = TIME
+        self._touched: set[UUID] = set()
 
     # One command's turn.
 
-    def turn(self, now: datetime, context: Context) -> None:
-        """Begin with the next command: its moment and who wished it."""
+    def turn(self, now: datetime, context: Context, touched: set[UUID]) -> None:
+        """Begin with the next command: its moment, who wished it, and where to note streams."""
         self._now, self._context = now, context
         self.pending = []
-        self.touched = set()
+        self._touched = touched
         self.subject = None
 
     def now(self, aggregate: Aggregate) -> datetime:
@@ -85,7 +86,7 @@ class Books:
                 raise WrongStream(f"the stream {stream} is no {kind.__name__}")
             # Nothing stands there yet: somebody asked for it by an id that he made up.
             aggregate = self._kept[stream] = kind(stream)
-        self.touched.add(stream)
+        self._touched.add(stream)
         self._versions.setdefault(stream, aggregate.version)
         if self._trial is not None and stream not in self._trial:
             self._trial[stream] = aggregate.copy()
@@ -127,24 +128,26 @@ class Books:
         for event in self.pending:
             if (event.originator_id, event.originator_version) == ref:
                 return event if isinstance(event, kind) else None
-        found = self._recent.get(ref) or self._past.get(ref) or self._stored(ref)
+        found = self._unsaved().get(ref) or self._past.get(ref) or self._stored(ref)
         return found if isinstance(found, kind) else None
 
     def record(
         self, aggregate: Aggregate, kind: type[V], *, context: Context | None = None, **fields: Any
     ) -> V:
         """Let a fact happen: build the event, change the aggregate, keep it for saving."""
+        fields.update(aggregate.identity())
         event = kind(
             originator_id=aggregate.id,
             originator_version=aggregate.version + 1,
             recorded_at=self.now(aggregate),
             context=context or self._context,
-            **aggregate.identity(),
             **fields,
         )
         aggregate.apply(event)
         aggregate.seal(event)
         self.pending.append(event)
+        if aggregate.version - aggregate.snapshot_version >= SNAPSHOT_INTERVAL:
+            self._long.add(aggregate.id)
         return event
 
     # Trials: what must leave no trace if it comes to nothing.
@@ -165,7 +168,9 @@ class Books:
 
     # One batch of commands.
 
+    #: Events decided on and not saved yet: those that were looked for by their ids, and since.
     _recent: dict[EventRef, Event]
+    _decided: list[Event]
     #: Events that were saved before the batch began, and that it will look at.
     _past: dict[EventRef, Event]
 
@@ -189,8 +194,10 @@ class Books:
         """Begin with a batch, and load what it will need with one query."""
         self._versions = {}
         self._recent = {}
+        self._decided = []
         self._past = {}
         self._loaded = {}
+        self._long = set()
         self.fetch(streams)
 
     def look(self, kind: type[A], stream: UUID) -> A:
@@ -218,8 +225,7 @@ class Books:
 
     def remember(self, events: Iterable[Event]) -> None:
         """Find these events by their ids although they are not saved yet."""
-        for event in events:
-            self._recent[EventRef(event.originator_id, event.originator_version)] = event
+        self._decided.extend(events)
 
     @property
     def versions(self) -> dict[UUID, int]:
@@ -229,6 +235,8 @@ class Books:
     def expectations(self, events: Iterable[Event]) -> list[Expectation]:
         """What must not have changed: the streams that were read and that `events` do not write."""
         written = {event.originator_id for event in events}
+        if len(written) == len(self._versions):
+            return []
         return [
             Expectation(stream, version)
             for stream, version in self._versions.items()
@@ -242,13 +250,14 @@ class Books:
             self._kept.pop(stream, None)
             self._loaded.pop(stream, None)
             self._versions.pop(stream, None)
-        self._recent = {ref: event for ref, event in self._recent.items() if ref.stream not in gone}
+        recent = self._unsaved().items()
+        self._recent = {ref: event for ref, event in recent if ref.stream not in gone}
         self._trial = None
 
     def due_snapshots(self) -> list[Snapshot]:
         """States worth keeping among the accounts touched; each is told once."""
         due = []
-        for stream in self._versions:
+        for stream in self._long:
             account = self._kept.get(stream)
             if not isinstance(account, CreditAccount):
                 continue
@@ -265,6 +274,13 @@ class Books:
             self._kept.popitem(last=False)
         self._loaded = {}
 
+    def _unsaved(self) -> dict[EventRef, Event]:
+        """Events by where they will stand; most are never looked for, so this is put off."""
+        for event in self._decided:
+            self._recent[EventRef(event.originator_id, event.originator_version)] = event
+        self._decided.clear()
+        return self._recent
+
     def _stored(self, ref: EventRef) -> Event | None:
         return self._store.events([ref]).get(ref)
 
@@ -274,6 +290,8 @@ class Books:
             stored = self._store.load([stream]).get(stream, _EMPTY)
         aggregate = rebuild(kind, stream, stored)
         self._kept[stream] = aggregate
+        if aggregate.version - aggregate.snapshot_version >= SNAPSHOT_INTERVAL:
+            self._long.add(stream)
         return aggregate
 
 

@@ -65,12 +65,13 @@ def forecast(cases: Iterable[Case]) -> set[UUID]:
 
 def grants_ahead(cases: Iterable[Case], books: Books) -> set[str]:
     """The grants that the cases will look at, as far as what `forecast` found tells."""
-    return {
-        grant_id
-        for case in cases
-        for wish in case.wishes()
-        for grant_id in RULES[type(wish.command)].grants(wish.command, books)
-    }
+    found: set[str] = set()
+    for case in cases:
+        for wish in case.wishes():
+            grants = RULES[type(wish.command)].grants
+            if grants is not None:
+                found.update(grants(wish.command, books))
+    return found
 
 
 def keys_of(cases: Iterable[Case]) -> set[UUID]:

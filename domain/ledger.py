@@ -7,7 +7,6 @@ told before it is saved (domain/README.md, 9).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -38,15 +37,13 @@ from creditledger.domain.errors import (
 from creditledger.domain.events import Context, Event
 from creditledger.domain.policies import Policies
 from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
+from creditledger.domain.recent import RecentReceipts
 from creditledger.domain.rules import RULES, refuse_misfit
 from creditledger.domain.store import Conflict, LedgerStore, Unavailable
 from creditledger.domain.turns import Turns
 
 #: Attempts to save a batch: more than this means that something is wrong.
 ATTEMPTS_MAX: Final = 10
-
-#: First answers kept at hand for retries that come soon; older ones are found in the store.
-RECENT_RECEIPTS: Final = 10_000
 
 _NIL: Final = UUID(int=0)
 
@@ -68,7 +65,7 @@ class Ledger:
         self._store = store
         self._now = now
         self._books = Books(store, policies or Policies(), cache_limit=cache_limit)
-        self._recent: OrderedDict[UUID, Receipt] = OrderedDict()
+        self._recent = RecentReceipts()
         self._turns = Turns(store, self._books)
         #: Receipts of this run, decided or found in the store.
         self._first: dict[UUID, Receipt] = {}
@@ -224,7 +221,8 @@ class Ledger:
         if receipt_id is None:
             return None
         case.touched.add(receipt_id)
-        if item is not case.item and receipt_id == case.item.receipt_id:
+        batch = case.item
+        if item is not batch and (item.key, item.client_id) == (batch.key, batch.client_id):
             # The batch itself will leave its receipt there.
             return KeyReused(idempotency_key=item.key)
         first = self._first.get(receipt_id) or self._recent.get(receipt_id)
@@ -252,7 +250,7 @@ class Ledger:
             command.happened_at,
             command.metadata,
         )
-        books.turn(now, context)
+        books.turn(now, context, case.touched)
         answer: dict[str, Any]
         try:
             refuse_misfit(command, now)
@@ -283,7 +281,7 @@ class Ledger:
         return receipt
 
     def _keep(self, receipt: Receipt, case: Case) -> None:
-        if receipt.id == _NIL or case.item.dry_run:
+        if receipt.id is _NIL or case.item.dry_run:
             return
         case.receipts.append((receipt, len(case.events)))
         self._first[receipt.id] = receipt
@@ -291,7 +289,6 @@ class Ledger:
     def _collect(self, case: Case) -> None:
         books = self._books
         case.events.extend(books.pending)
-        case.touched |= books.touched
         books.remember(books.pending)
 
     def _assert_only_due(self, refusal: LedgerError) -> None:
@@ -360,8 +357,7 @@ class Ledger:
             else:
                 results = self._results(own) if own.replayed else told
                 outcomes.append(BatchReceipt(receipt=own, results=results))
-        while len(self._recent) > RECENT_RECEIPTS:
-            self._recent.popitem(last=False)
+        self._recent.update(self._first)
         snapshots = self._books.due_snapshots()
         if snapshots:
             with suppress(Conflict, Unavailable):
@@ -373,10 +369,9 @@ class Ledger:
         if isinstance(told, LedgerError):
             return told
         if number is None:
-            return self._recent.get(told.id, told).as_replay()
+            first = self._first.get(told.id) or self._recent.get(told.id) or told
+            return first.as_replay()
         told.settle(base + number)
-        if self._first.get(told.id) is told:
-            self._recent[told.id] = told
         return told
 
     def _results(self, own: Receipt) -> list[Told]:

@@ -165,7 +165,9 @@ class Lots:
 
     def advance(self, now: datetime) -> None:
         """Let the lots start that start by now."""
-        self.as_of = max(self.as_of, now)
+        if now <= self.as_of:
+            return
+        self.as_of = now
         while self._starting and self._starting[0][0] <= now:
             lot = self._by_id[self._starting.pop(0)[1]]
             insort(self._usable, lot.burn_key())

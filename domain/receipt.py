@@ -7,7 +7,7 @@ transaction as the events, accepted or refused, and is kept for ever (domain/REA
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -39,11 +39,11 @@ class Wish:
     causation_id: str | None = None
     correlation_id: str | None = None
     dry_run: bool = False
+    #: The id of this wish's receipt, derived from client and key.
+    receipt_id: UUID | None = field(init=False, compare=False)
 
-    @property
-    def receipt_id(self) -> UUID | None:
-        """The id of this wish's receipt, derived from client and key."""
-        return None if self.key is None else ids.receipt_uuid(self.client_id, self.key)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "receipt_id", _receipt_id(self.client_id, self.key))
 
 
 @value(kw_only=True)
@@ -56,11 +56,15 @@ class Batch:
     key: str | None
     fingerprint: bytes = b""
     dry_run: bool = False
+    #: The id of the batch's own receipt.
+    receipt_id: UUID | None = field(init=False, compare=False)
 
-    @property
-    def receipt_id(self) -> UUID | None:
-        """The id of the batch's own receipt."""
-        return None if self.key is None else ids.receipt_uuid(self.client_id, self.key)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "receipt_id", _receipt_id(self.client_id, self.key))
+
+
+def _receipt_id(client_id: str, key: str | None) -> UUID | None:
+    return None if key is None else ids.receipt_uuid(client_id, key)
 
 
 @value(kw_only=True)

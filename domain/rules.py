@@ -47,7 +47,7 @@ class Rule(NamedTuple):
 
     decide: Callable[[Any, Books], dict[str, Any]]
     streams: Callable[[Any], Iterable[UUID]]
-    grants: Callable[[Any, Books], Iterable[str]] = lambda *_: ()
+    grants: Callable[[Any, Books], Iterable[str]] | None = None
 
 
 def refuse_misfit(command: c.Command, now: datetime) -> None:

@@ -21,7 +21,7 @@ from random import Random
 from unittest.mock import patch
 
 from creditledger.consumers import runner
-from creditledger.domain import books, ids, ledger
+from creditledger.domain import books, ids, ledger, recent
 from creditledger.domain.commands import Command, ExpireDue
 from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
 from memory_store import MemoryStore
@@ -124,7 +124,7 @@ class Simulation:
             for module, name, value in (
                 # So small that what they bound is met within some dozen commands.
                 (books, "SNAPSHOT_INTERVAL", 5),
-                (ledger, "RECENT_RECEIPTS", 3),
+                (recent, "RECENT_RECEIPTS", 3),
                 (runner, "monotonic", scheduler.seconds),
             ):
                 stack.enter_context(patch.object(module, name, value))

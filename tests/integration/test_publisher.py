@@ -41,13 +41,13 @@ from published_events import (
     published,
 )
 
-#: In place of ten seconds to acknowledge a parcel and five between two tries: so there are more
-#: tries in less time.
+#: In place of ten seconds to acknowledge a parcel and five between two tries, so that as many
+#: tries take less time.
 _DELIVERY_SECONDS = 2
 _RETRY_SECONDS_MAX = 1.0
 
-#: With the two and a half seconds in which a broker is given up, there are two tries in it.
-_SOME_TRIES_SECONDS = 8.0
+#: With the two and a half seconds in which a broker is given up, there are three tries in it.
+_SOME_TRIES_SECONDS = 11.0
 
 #: So many parcels that a broker hangs amid them.
 _SMALL_PARCEL_BYTES = 16 * 1024

@@ -73,6 +73,8 @@ class Intake:
             raise Unavailable("the delivery was not kept in time") from None
         finally:
             self._bytes -= len(delivery.body)
+            # Its error holds this frame: without the way back, the body goes with the answer.
+            del kept
 
     async def _write(self) -> None:
         try:

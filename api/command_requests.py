@@ -34,7 +34,7 @@ from creditledger.domain.receipt import Wish
 from creditledger.infra.clients import Caller
 from creditledger.infra.fingerprint import fingerprint
 
-_KEY: Final[TypeAdapter[str]] = TypeAdapter(Key)
+_KEY: Final[Callable[[Any], str]] = TypeAdapter(Key).validator.validate_python
 
 
 def command_parameters(
@@ -120,7 +120,7 @@ def _named(headers: Mapping[bytes, bytes], name: bytes, field: str) -> str | Non
     if said is None:
         return None
     try:
-        return _KEY.validate_python(said.decode("latin-1"))
+        return _KEY(said.decode("latin-1"))
     except ValidationError as error:
         raise invalid(field, error.errors()[0]["msg"]) from None
 
@@ -134,9 +134,9 @@ class CommandRoute(APIRoute):
         body_model: type[Body] = hints["body"]
         self._endpoint: Callable[..., Command] = endpoint
         self._name = body_model.COMMAND.NAME
-        self._validate = body_model.model_validate
+        self._validate = body_model.__pydantic_validator__.validate_python
         self._subjects = {
-            name: TypeAdapter(hints[name]).validate_python
+            name: TypeAdapter(hints[name]).validator.validate_python
             for name in signature(endpoint).parameters
             if name != "body"
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from time import monotonic
 from typing import Any, Final
 
@@ -92,12 +93,14 @@ class Desk:
         return outcome
 
     def _count(self, item: Wish | Batch, outcome: Outcome | str) -> None:
-        told = [outcome]
-        wishes = item.wishes if isinstance(item, Batch) else (item,)
-        if isinstance(outcome, BatchReceipt):
-            told = list(outcome.results)
-        for wish, one in zip(wishes, told, strict=False):
-            self._metrics.command(wish.command.NAME, _name_of(one))
+        if isinstance(item, Wish):
+            self._metrics.command(item.command.NAME, _name_of(outcome))
+            return
+        told = outcome.results if isinstance(outcome, BatchReceipt) else [outcome]
+        names = zip(item.wishes, told, strict=False)
+        counted = Counter((wish.command.NAME, _name_of(one)) for wish, one in names)
+        for (name, what), number in counted.items():
+            self._metrics.command(name, what, number)
 
     # Saying.
 
@@ -120,15 +123,11 @@ class Desk:
 
 def _name_of(outcome: Outcome | str) -> str:
     """An outcome as metrics count it."""
-    match outcome:
-        case Receipt():
-            return outcome.outcome
-        case BatchReceipt():
-            return outcome.receipt.outcome
-        case LedgerError():
-            return outcome.code
-        case _:
-            return outcome
+    if isinstance(outcome, Receipt):
+        return outcome.outcome
+    if isinstance(outcome, BatchReceipt):
+        return outcome.receipt.outcome
+    return outcome.code if isinstance(outcome, LedgerError) else outcome
 
 
 def _told(receipt: Receipt, *, dry_run: bool) -> tuple[int, dict[str, Any]]:

@@ -90,9 +90,9 @@ class Metrics:
         )
         self._reconciliation = _Reconciliation(self.registry)
 
-    def command(self, name: str, outcome: str) -> None:
-        """One command was answered."""
-        self._commands_by(name, outcome).inc()
+    def command(self, name: str, outcome: str, number: int = 1) -> None:
+        """So many commands were answered."""
+        self._commands_by(name, outcome).inc(number)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """One request was answered; status 0 where it was not."""

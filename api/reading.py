@@ -100,8 +100,9 @@ def require_json(headers: dict[bytes, bytes]) -> None:
             "Send the body as application/json, in UTF-8.",
             content_type=said.decode("latin-1"),
         )
-    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
-    if encoding.lower() != "identity":
+    encoded = headers.get(b"content-encoding")
+    if encoded is not None and encoded.lower() != b"identity":
+        encoding = encoded.decode("latin-1")
         detail = "Send the body as it is, without a Content-Encoding."
         raise Problem("unsupported_media_type", detail, content_encoding=encoding)
 

@@ -45,19 +45,17 @@ def _said(value: Any) -> dict[str, Any]:
     for name, default in _fields(kind):
         field = getattr(value, name)
         if field is not default and (default is MISSING or field != default):
-            said[name] = _plain(field)
+            said[name] = field if type(field) in _PLAIN else _plain(field)
     return said
 
 
 def _plain(value: Any) -> Any:
-    if type(value) in _PLAIN:
-        return value
     if is_dataclass(value):
         return _said(value)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [item if type(item) in _PLAIN else _plain(item) for item in value]
     return value
 
 

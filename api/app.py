@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from creditledger.api import openapi, problems
 from creditledger.api.balance_desk import BalanceDesk
@@ -35,7 +37,7 @@ from creditledger.api.payments import payments
 from creditledger.api.prices import prices, products
 from creditledger.api.problems import Problem
 from creditledger.api.subscriptions import subscriptions
-from creditledger.api.webhooks import webhooks
+from creditledger.api.webhooks import doors, webhooks
 from creditledger.domain.errors import LedgerError
 from creditledger.domain.store import Unavailable
 from creditledger.infra.wiring import Service
@@ -75,6 +77,7 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     app.include_router(prices(service, desk))
     app.include_router(products(service))
     app.include_router(links(service, desk))
+    app.router.routes.extend(doors(service).routes)
     app.include_router(webhooks(service, desk))
     app.include_router(operations(service, metrics))
     app.include_router(manual)
@@ -83,6 +86,8 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     app.add_middleware(Guard, metrics=metrics)
     # Around the guard, which asks the scope that goes in for the route that was found.
     app.add_middleware(SlashesInSegments)
+    # The server would do it for every request; only redirections ask how a request came.
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=_trusted_proxies())
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     return Express(app, metrics=metrics, tell=_tell)
 
@@ -94,6 +99,11 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
             yield
 
     return lifespan
+
+
+def _trusted_proxies() -> str:
+    """The addresses whose word on a request's origin is taken: uvicorn's setting and default."""
+    return os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -40,9 +40,10 @@ class Short(Protocol):
 
 
 class Express:
-    """Answers requests for `/v1/{collection}/{id}/{part}` by routes that can; others go to `app`.
+    """Answers by routes that can do so themselves; other requests go to `app`.
 
-    `tell` makes a response of an error that is foreseen, and nothing of any other.
+    They are found where their paths are fixed or `/v1/{collection}/{id}/{part}`. `tell` makes a
+    response of an error that is foreseen, and nothing of any other.
     """
 
     def __init__(
@@ -56,10 +57,15 @@ class Express:
         self._metrics = metrics
         self._tell = tell
         self._routes: dict[tuple[str, str, str], tuple[Short, str]] = {}
+        self._fixed: dict[tuple[str, str], Short] = {}
         for route in app.routes:
-            segments = getattr(route, "path", "").split("/")
-            if isinstance(route, Short) and len(segments) == _SEGMENTS:
-                for method in route.methods:
+            if not isinstance(route, Short):
+                continue
+            segments = route.path.split("/")
+            for method in route.methods:
+                if "{" not in route.path:
+                    self._fixed[method, route.path] = route
+                elif len(segments) == _SEGMENTS:
                     place = method, segments[2], segments[4]
                     self._routes[place] = route, segments[3].strip("{}")
 
@@ -82,13 +88,18 @@ class Express:
         finally:
             self._metrics.request(route.path, status, perf_counter() - began)
 
-    def _find(self, scope: Scope) -> tuple[Short, dict[str, str]] | None:
+    def _find(self, scope: Scope) -> tuple[Short, Mapping[str, str]] | None:
         """The route of a request and what its path names, where it can go the short way."""
         if scope["type"] != "http":
             return None
         segments = scope["path"].split("/")
         # A slash that was sent within a segment is not one that splits (`api/paths.py`).
-        if len(segments) != _SEGMENTS or segments[1] != "v1" or b"%2" in scope["raw_path"]:
+        if b"%2" in scope["raw_path"]:
+            return None
+        if len(segments) != _SEGMENTS:
+            fixed = self._fixed.get((scope["method"], scope["path"]))
+            return None if fixed is None else (fixed, {})
+        if segments[1] != "v1":
             return None
         found = self._routes.get((scope["method"], segments[2], segments[4]))
         if found is None or not segments[3]:

@@ -30,6 +30,8 @@ def serve_http(settings: Settings, url: str, before: Callable[[], None]) -> None
             loop="uvloop",
             http=CorkedHttp,
             access_log=False,
+            # The application does so itself where it matters.
+            proxy_headers=False,
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,

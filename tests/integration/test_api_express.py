@@ -120,11 +120,22 @@ def test_both_ways_find_one_receipt(api: Api) -> None:
         ("POST", "/v1/customers//grants", 404),
         ("POST", "/v2/customers/ada/grants", 404),
         ("POST", "/v1/customers/ada/nothing", 404),
+        ("POST", "/v1%2Fbatches", 404),
+        ("POST", "/v1/batches/", 307),
+        ("GET", "/v1/batches", 405),
+        ("GET", "/webhooks/stripe", 405),
         ("POST", "/v1/holds/ada/grants", 404),
     ],
 )
 def test_what_is_not_there_is_not_there(api: Api, method: str, path: str, status: int) -> None:
     assert api.command(method, path, {"amount": 5}).status_code == status
+
+
+def test_a_proxy_is_believed_how_a_request_came(api: Api) -> None:
+    sent = {"X-Forwarded-Proto": "https"}
+    answer = api.http.get("/v1/customers/ada/balance/", headers=sent, follow_redirects=False)
+    assert answer.status_code == 307
+    assert answer.headers["location"].startswith("https://")
 
 
 def test_both_ways_are_measured_under_the_same_route(api: Api) -> None:

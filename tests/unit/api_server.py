@@ -116,7 +116,12 @@ def running_api(
 def serving(running: Service, metrics: Metrics) -> Iterator[str]:
     """Serve on a port of its own; yield the address."""
     config = uvicorn.Config(
-        create_app(running, metrics), port=0, log_config=None, loop="uvloop", http=CorkedHttp
+        create_app(running, metrics),
+        port=0,
+        log_config=None,
+        loop="uvloop",
+        http=CorkedHttp,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

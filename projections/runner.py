@@ -40,7 +40,7 @@ _LOOK_SECONDS: Final = 0.5
 #: passes then carry many events each, and leave the processor to the commands. One that finds a
 #: single event is hardly held up.
 _REST_SECONDS_PER_EVENT: Final = 0.002
-_REST_SECONDS_MAX: Final = 0.02
+_REST_SECONDS_MAX: Final = 0.05
 
 _RETRY_SECONDS_MIN: Final = 0.1
 _RETRY_SECONDS_MAX: Final = 5.0

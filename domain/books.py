@@ -174,18 +174,18 @@ class Books:
     #: Events that were saved before the batch began, and that it will look at.
     _past: dict[EventRef, Event]
 
-    def __contains__(self, stream: object) -> bool:
-        """Whether anything of this stream is at hand."""
-        return stream in self._kept or stream in self._loaded
+    @property
+    def kept(self) -> Collection[UUID]:
+        """The streams whose aggregates are at hand."""
+        return self._kept.keys()
 
     def learn(self, news: News) -> None:
         """Let what others have written happen here, too; what cannot follow is loaded anew."""
+        self._loaded = {}
         if news.changed is None:
             self._kept.clear()
-            self._loaded.clear()
             return
         for stream, events in news.changed.items():
-            self._loaded.pop(stream, None)
             aggregate = self._kept.get(stream)
             if aggregate is not None and not _caught_up(aggregate, events):
                 del self._kept[stream]
@@ -218,7 +218,7 @@ class Books:
 
     def fetch(self, streams: Iterable[UUID]) -> None:
         """Load those that are not at hand, with one query."""
-        cold = [s for s in streams if s not in self]
+        cold = [s for s in streams if s not in self._kept and s not in self._loaded]
         if cold:
             found = self._store.load(cold)
             self._loaded.update((stream, found.get(stream, _EMPTY)) for stream in cold)

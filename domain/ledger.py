@@ -323,10 +323,10 @@ class Ledger:
             affected = reached
             for case in affected:
                 tainted |= case.touched
-        self._start_over(affected or list(cases), found)
+        again = self._start_over(affected or list(cases), found)
         self._books.learn(news)
-        self._books.fetch(forecast(affected))
-        return affected or list(cases)
+        self._books.fetch(forecast(again))
+        return again
 
     def _unknown(self, cases: Sequence[Case]) -> list[Case]:
         """The commit may have happened: look the keys up before anything is decided again."""

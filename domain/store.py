@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -88,13 +88,14 @@ class LedgerStore(Protocol):
         stream has moved on or a receipt exists, Unavailable where the outcome is unknown.
         """
 
-    def turn(self, seen: int | None, wanted: Container[UUID]) -> AbstractContextManager[News]:
+    def turn(self, seen: int | None, wanted: Collection[UUID]) -> AbstractContextManager[News]:
         """Until an append or the block ends, nobody else appends: what is read stays true.
 
-        It begins with the news past the position `seen` about the streams that are `wanted`; of
-        too much news, or where nothing was seen, the position alone is told. For the thread that
-        enters it, which may do everything else meanwhile. Raises Unavailable where the others do
-        not let it in; who takes seconds to go on loses the turn, and learns that as Unavailable.
+        It begins with the news past the position `seen` about the streams that are `wanted`; where
+        nothing was seen, or there is more than is worth reading for so many streams, the position
+        alone is told. For the thread that enters it, which may do everything else meanwhile.
+        Raises Unavailable where the others do not let it in; who takes seconds to go on loses the
+        turn, and learns that as Unavailable.
         """
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:

@@ -50,7 +50,7 @@ class Turns:
     def take(self) -> News:
         """Wait until nobody else can save, and return what they did; raises Unavailable."""
         self.end()
-        news = self._turn.enter_context(self._store.turn(self._seen, self._books))
+        news = self._turn.enter_context(self._store.turn(self._seen, self._books.kept))
         self._quiet = self._quiet + 1 if news.position == self._seen else 0
         self._seen, self._taken = news.position, True
         return news

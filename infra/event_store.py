@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from typing import Any, Final
@@ -112,8 +112,9 @@ _SAVE_SNAPSHOTS: Final = """
 
 _TURN: Final = "SELECT * FROM creditledger_turn(%s, %s)"
 
-#: More news than this is not told: loading anew what is needed costs less.
-NEWS_MAX: Final = 10_000
+#: More news than this, and than there are streams at hand, is not told: loading anew what is
+#: needed costs less, and keeps the others waiting for less.
+NEWS_MAX: Final = 1_000
 
 #: One encoder for all: making ready for a call costs as much as a small value.
 _ENCODER: Final = msgspec.json.Encoder()
@@ -200,25 +201,26 @@ class PostgresLedgerStore:
         return int(row[0])
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Container[UUID]) -> Iterator[News]:
+    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
         """Until an append or the block ends, nobody else appends; it begins with the news.
 
         It is a transaction, whose connection serves all of this thread's statements. If that is
         lost, or fails, so is the turn, and the others are let in.
         """
         after = None if seen is None else Int8(seen)
+        most = Int8(max(NEWS_MAX, len(wanted)))
         with reaching(self._pool) as connection:
             try:
                 connection.execute("BEGIN")
                 with connection.cursor(binary=True) as cursor:
-                    rows = cursor.execute(_TURN, (after, Int8(NEWS_MAX)), prepare=True).fetchall()
+                    rows = cursor.execute(_TURN, (after, most), prepare=True).fetchall()
                 self._held.connection = connection
                 yield self._news(seen, rows, wanted)
             finally:
                 self._held.connection = None
                 _end(connection)
 
-    def _news(self, seen: int | None, rows: Sequence[TupleRow], wanted: Container[UUID]) -> News:
+    def _news(self, seen: int | None, rows: Sequence[TupleRow], wanted: Collection[UUID]) -> News:
         if not rows:
             assert seen is not None
             return News(seen, {})

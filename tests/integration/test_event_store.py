@@ -201,6 +201,9 @@ def test_of_a_log_that_is_elsewhere_only_its_length_is_told(
         assert news == News(3, None)
     with store.turn(1, {ADA}) as news:
         assert news == News(3, {ADA: history("ada", first=2, last=3)})
+    # For many streams it is worth reading.
+    with store.turn(0, {ADA, BOB, EVE}) as news:
+        assert news == News(3, {ADA: history("ada", last=3)})
     # A backup was restored.
     with store.turn(7, {ADA}) as news:
         assert news == News(3, None)

@@ -6,7 +6,7 @@ to it and back, in every way that a caller can meet (`Faults`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -140,7 +140,7 @@ class SimulatedStore:
             self._end_turn()
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Container[UUID]) -> Iterator[News]:
+    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
         """Keep the others from appending, as long as the session lasts."""
         self._travel()
         if not self._scheduler.wait_for(lambda: self._lock.holder is None, _LOCK_SECONDS_MAX):
@@ -256,7 +256,7 @@ class MirroredStore(MemoryStore):
         return found
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Container[UUID]) -> Iterator[News]:
+    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
         """What both say. It must end before anything else is asked."""
         with self._real.turn(seen, wanted) as news, super().turn(seen, wanted) as expected:
             assert news == expected

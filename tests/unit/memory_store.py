@@ -6,7 +6,7 @@ ledger and nothing about PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
@@ -89,7 +89,7 @@ class MemoryStore:
         return base
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Container[UUID]) -> Iterator[News]:
+    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
         """The news; one thread has the lists to itself already."""
         if seen is None or seen > len(self.log):
             yield News(len(self.log), None)

@@ -72,7 +72,8 @@ class Lock:
     """The lock that keeps other writers from appending; it goes with its holder's process."""
 
     def __init__(self) -> None:
-        self.holder: SimulatedStore | None = None
+        #: Of None, a store, or a session whose client is gone.
+        self.holder: object | None = None
 
 
 class SimulatedStore:
@@ -115,13 +116,12 @@ class SimulatedStore:
         """Save it all, and be told so or not; or not save it, and be told so or not."""
 
         def commit() -> int:
-            if not self._scheduler.wait_for(self._may_append, _LOCK_SECONDS_MAX):
-                raise Unavailable("the lock is not to be had")
             base = self._base.append(events, receipts, expectations)
             self._scheduler.note(f"committed {len(events)} after {base}")
             return base
 
         def commit_in_turn() -> int:
+            self._await_lock(self)
             try:
                 return commit()
             finally:
@@ -131,7 +131,6 @@ class SimulatedStore:
             if self._happens(self._faults.refused):
                 raise Conflict("for nothing")
             if self._happens(self._faults.late):
-                self._end_turn()
                 self._commit_late(commit)
                 self._travel()
                 raise Unavailable("the connection was cut, and the server has not noticed")
@@ -157,8 +156,10 @@ class SimulatedStore:
         finally:
             self._end_turn()
 
-    def _may_append(self) -> bool:
-        return self._lock.holder in {None, self}
+    def _await_lock(self, session: object) -> None:
+        free_for = {None, session}
+        if not self._scheduler.wait_for(lambda: self._lock.holder in free_for, _LOCK_SECONDS_MAX):
+            raise Unavailable("the lock is not to be had")
 
     def _end_turn(self) -> None:
         self._session = "idle"
@@ -175,14 +176,24 @@ class SimulatedStore:
             raise Unavailable("the session is lost, and the turn with it")
 
     def _commit_late(self, commit: Callable[[], int]) -> None:
+        session = object()
         delay = self._chance.uniform(0, 2 * _LOCK_SECONDS_MAX)
+        if self._session == "turn":
+            # The server's side of the session goes on with the turn, and keeps the others waiting.
+            self._session, self._lock.holder = "idle", session
+            delay = self._chance.uniform(0, _SILENCE_SECONDS_MAX)
 
         def later() -> None:
             self._scheduler.sleep(delay)
             try:
+                if self._lock.holder is not session:
+                    self._await_lock(session)
                 commit()
             except (Conflict, Unavailable):
                 self._scheduler.note("a late commit came too late")
+            finally:
+                if self._lock.holder is session:
+                    self._lock.holder = None
 
         self._scheduler.spawn("late commit", later)
 

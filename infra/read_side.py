@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from creditledger.infra.database import connect, connection_pool
 from creditledger.infra.event_log import EventLog, trouble_as_unavailable
-from creditledger.infra.frozen_log import import_snapshot
+from creditledger.infra.frozen_log import import_snapshot, prepare_to_prove
 from creditledger.infra.wiring import Service
 from creditledger.projections.catalogue import PROJECTIONS, projection_named
 from creditledger.projections.checkpoints import start
@@ -122,6 +122,8 @@ def _prove(ground: _Ground, part: Part) -> Proved:
     ):
         beside.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         import_snapshot(beside, ground.snapshot)
+        prepare_to_prove(beside)
+        prepare_to_prove(log.connection)
         marks = {projection_named(name): mark for name, mark in ground.marks.items()}
         grounds = Grounds(log=log, beside=beside, marks=marks, at=ground.at, folder=ground.folder)
         return part.prove(grounds)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
-from uuid import UUID
 
-from psycopg import AsyncConnection, Cursor
+from psycopg import AsyncConnection
 
 from creditledger.domain import answers, ids
 from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Event
@@ -17,13 +16,19 @@ from creditledger.projections.copying import (
     CopiedTable,
     bigint,
     jsonb,
+    jsonb_of_names,
     repeated_text,
     text,
     timestamptz,
     uuid,
 )
 from creditledger.projections.entry_lines import Line, line_of
-from creditledger.projections.projection import BESIDE_ACCOUNTS, Projection, Recorded
+from creditledger.projections.projection import (
+    BESIDE_ACCOUNTS,
+    AppendedProjection,
+    Recorded,
+    Row,
+)
 from creditledger.projections.queries import rows_of
 
 _ENTRIES: Final = CopiedTable(
@@ -45,7 +50,7 @@ _ENTRIES: Final = CopiedTable(
     correlation_id=text,
     happened_at=timestamptz,
     recorded_at=timestamptz,
-    metadata=jsonb,
+    metadata=jsonb_of_names,
 )
 
 _SUBJECTS: Final = CopiedTable("entry_subjects", account_id=uuid, number=bigint, version=bigint)
@@ -80,32 +85,29 @@ _REFUNDED: Final = """
 """
 
 
-class Entries(Projection):
+class Entries(AppendedProjection):
     """One row for each event of an account, and what each of them concerns."""
 
     name: ClassVar[str] = "entries"
     tables: ClassVar[tuple[str, ...]] = ("entries", "entry_subjects")
-    appended: ClassVar[tuple[str, ...]] = tables
-    stream_column: ClassVar[str | None] = "account_id"
+    stream_column: ClassVar[str] = "account_id"
     handles: ClassVar[tuple[type[Event], ...]] = ACCOUNT_EVENTS
     ignores: ClassVar[tuple[type[Event], ...]] = BESIDE_ACCOUNTS
 
-    def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
-        """Rows are only ever added."""
-        rows = []
-        subjects: list[tuple[UUID, int, int]] = []
+    def rows(self, events: Sequence[Recorded]) -> Iterable[tuple[CopiedTable, Sequence[Row]]]:
+        """One line for each event, and the numbers of what it concerns."""
+        lines: list[Row] = []
+        subjects: list[Row] = []
         for position, event in events:
             assert isinstance(event, AccountEvent)
             line = line_of(event)
-            rows.append(_row(position, event, line))
+            lines.append(_row(position, event, line))
             account, version = event.originator_id, event.originator_version
-            subjects += [(account, number, version) for number in line.subjects]
-        _ENTRIES.add(cursor, rows)
-        if subjects:
-            _SUBJECTS.add(cursor, subjects)
+            subjects += [(account, number, version) for number in sorted(line.subjects)]
+        return (_ENTRIES, lines), (_SUBJECTS, subjects)
 
 
-def _row(position: int, event: AccountEvent, line: Line) -> tuple[Any, ...]:
+def _row(position: int, event: AccountEvent, line: Line) -> Row:
     context, after = event.context, event.after
     return (
         event.originator_id,

@@ -37,6 +37,8 @@ KINDS: Final = (
 class Line:
     """A kind, a signed amount (as it changes the total), the lots touched, facts of its kind.
 
+    The names in `lots` and `details` stand in the order of jsonb: see `copying`.
+
     `subjects` are the versions of the events of what the line concerns besides itself: its lots,
     and the ids in `concerns`.
     """
@@ -62,7 +64,7 @@ class Line:
                 subjects.add(ids.version_of(subject))
         self.kind = kind
         self.amount = amount
-        self.lots = [{"grant_id": leg.grant_id, "amount": leg.amount} for leg in lots]
+        self.lots = [{"amount": leg.amount, "grant_id": leg.grant_id} for leg in lots]
         self.subjects = subjects
         self.feature = feature
         self.happened_at = happened_at
@@ -98,16 +100,16 @@ def _granted(event: e.Granted) -> Line:
     repaid = _sum(event.debt_repaid)
     rest = LotAmount(grant_id, Credits(event.amount - repaid))
     details = {
-        "grant_id": grant_id,
-        "granted": event.amount,
-        "debt_repaid": repaid,
         "source": event.source,
-        "effective_at": instant(event.effective_at),
+        "granted": event.amount,
+        "grant_id": grant_id,
+        "reference": event.reference,
         "expires_at": instant(event.expires_at),
         "payment_id": event.payment_id,
-        "origin_grant_id": event.origin_grant_id,
+        "debt_repaid": repaid,
         "transfer_id": event.transfer_id,
-        "reference": event.reference,
+        "effective_at": instant(event.effective_at),
+        "origin_grant_id": event.origin_grant_id,
     }
     return Line(
         "grant" if event.transfer_id is None else "transfer_in",
@@ -121,8 +123,8 @@ def _granted(event: e.Granted) -> Line:
 def _held(event: e.Held) -> Line:
     hold_id = _id(ids.HOLD, event)
     details = {
-        "hold_id": hold_id,
         "held": event.amount,
+        "hold_id": hold_id,
         "expires_at": instant(event.expires_at),
     }
     return Line("hold", 0, event.lots, (hold_id,), details, feature=event.feature)
@@ -130,11 +132,11 @@ def _held(event: e.Held) -> Line:
 
 def _deducted(event: e.Deducted) -> Line:
     details = {
-        "deduction_id": _id(ids.DEDUCTION, event),
-        "deducted": event.amount,
-        "overage": event.overage,
         "hold_id": event.hold_id,
+        "overage": event.overage,
+        "deducted": event.amount,
         "transfer_to": event.transfer_to,
+        "deduction_id": _id(ids.DEDUCTION, event),
     }
     return Line(
         "deduction" if event.transfer_to is None else "transfer_out",
@@ -148,10 +150,10 @@ def _deducted(event: e.Deducted) -> Line:
 
 def _released(event: e.Released) -> Line:
     details = {
+        "note": event.note,
+        "reason": event.reason,
         "hold_id": event.hold_id,
         "released": event.amount,
-        "reason": event.reason,
-        "note": event.note,
     }
     happened_at = event.lapsed_at
     return Line("release", 0, event.lots, (event.hold_id,), details, happened_at=happened_at)
@@ -159,11 +161,11 @@ def _released(event: e.Released) -> Line:
 
 def _refunded(event: e.Refunded) -> Line:
     details = {
+        "reason": event.reason,
+        "overage": event.overage,
+        "refunded": event.amount,
         "refund_id": _id(ids.REFUND, event),
         "deduction_id": event.deduction_id,
-        "refunded": event.amount,
-        "overage": event.overage,
-        "reason": event.reason,
     }
     total = event.amount - event.overage
     return Line("refund", total, event.lots, (event.deduction_id,), details)
@@ -175,21 +177,21 @@ def _expired(event: e.Expired) -> Line:
 
 def _revoked(event: e.Revoked) -> Line:
     details = {
-        "revocation_id": _id(ids.REVOCATION, event),
-        "grant_id": event.grant_id,
-        "revoked": event.amount,
         "debt": event.debt,
-        "written_off": event.written_off,
-        "payment_id": event.payment_id,
         "reason": event.reason,
+        "revoked": event.amount,
+        "grant_id": event.grant_id,
+        "payment_id": event.payment_id,
+        "written_off": event.written_off,
+        "revocation_id": _id(ids.REVOCATION, event),
     }
     return Line("revocation", -_sum(event.lots), event.lots, (event.grant_id,), details)
 
 
 def _recovered(event: e.Recovered) -> Line:
     details = {
-        "grant_id": event.grant_id,
         "debt": event.debt,
+        "grant_id": event.grant_id,
         "written_off": event.written_off,
     }
     return Line("recovery", -event.amount, (LotAmount(event.grant_id, event.amount),), (), details)
@@ -197,12 +199,12 @@ def _recovered(event: e.Recovered) -> Line:
 
 def _reinstated(event: e.Reinstated) -> Line:
     details = {
-        "reinstatement_id": _id(ids.REINSTATEMENT, event),
+        "reason": event.reason,
         "grant_id": event.grant_id,
         "reinstated": event.amount,
-        "debt_cancelled": _sum(event.debt_cancelled),
         "written_off": event.written_off,
-        "reason": event.reason,
+        "debt_cancelled": _sum(event.debt_cancelled),
+        "reinstatement_id": _id(ids.REINSTATEMENT, event),
     }
     return Line(
         "reinstatement",
@@ -216,8 +218,8 @@ def _reinstated(event: e.Reinstated) -> Line:
 def _expiry_changed(event: e.ExpiryChanged) -> Line:
     details = {
         "grant_id": event.grant_id,
-        "expires_at": instant(event.expires_at),
         "previous": instant(event.previous),
+        "expires_at": instant(event.expires_at),
     }
     return Line("expiry_change", 0, (), (event.grant_id,), details)
 

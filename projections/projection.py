@@ -22,9 +22,13 @@ from creditledger.domain.payment_events import PAYMENT_EVENTS
 from creditledger.domain.price import PRICE_EVENTS
 from creditledger.domain.product import PRODUCT_EVENTS
 from creditledger.domain.subscription import SUBSCRIPTION_EVENTS
+from creditledger.projections.copying import CopiedTable
 
 #: An event and its position in the log.
 Recorded = tuple[int, Event]
+
+#: The values of a row, in the order of the table's columns.
+Row = tuple[Any, ...]
 
 #: What a read model of accounts alone ignores.
 BESIDE_ACCOUNTS: Final[tuple[type[Event], ...]] = (
@@ -53,16 +57,13 @@ class Projection(ABC):
     `version` is raised when rows that were built before are no longer right: the runner then
     stops the projection until it is rebuilt. `handles` and `ignores` list event classes and
     together must cover every event: one in neither stops the projection, so that nothing is
-    passed over by accident. To the tables in `appended` rows are only ever added, without a look
-    at those that are there: a rebuild gives them their indexes when they are full. Where every row
-    follows from the events of one stream alone, and has its id, `stream_column` names the column:
-    a proof then goes stream by stream.
+    passed over by accident. Where every row follows from the events of one stream alone, and has
+    its id, `stream_column` names the column: a proof then goes stream by stream.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     tables: ClassVar[tuple[str, ...]]
-    appended: ClassVar[tuple[str, ...]] = ()
     stream_column: ClassVar[str | None] = None
     handles: ClassVar[tuple[type[Event], ...]]
     ignores: ClassVar[tuple[type[Event], ...]] = ()
@@ -86,6 +87,30 @@ class Projection(ABC):
         if concerned == kinds:
             return events
         return [each for each in events if type(each[1]) in concerned] if concerned else ()
+
+
+class AppendedProjection(Projection):
+    """A read model whose rows each follow from one event, and are only ever added.
+
+    Nobody looks at those that are there: a rebuild gives the tables their indexes when they are
+    full. `stream_column` and the column `version` tell the event of each row. All tables are
+    copied into, so that a proof may compare bytes; only where those differ it looks at rows.
+    """
+
+    stream_column: ClassVar[str]
+
+    @abstractmethod
+    def rows(self, events: Sequence[Recorded]) -> Iterable[tuple[CopiedTable, Sequence[Row]]]:
+        """The rows of these events for each of the `tables`, event by event.
+
+        Those of one event are in order of what their primary key has besides.
+        """
+
+    def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
+        """Add the rows."""
+        for table, rows in self.rows(events):
+            if rows:
+                table.add(cursor, rows)
 
 
 def as_json(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -18,7 +18,7 @@ from psycopg import Connection, Cursor, sql
 from psycopg.errors import LockNotAvailable
 
 from creditledger.projections import checkpoints
-from creditledger.projections.projection import Projection
+from creditledger.projections.projection import AppendedProjection, Projection
 from creditledger.projections.runner import Connect, Log, PoisonedEvent, advance, prepare
 from creditledger.projections.shared_log import Reader, SharedLog
 
@@ -163,7 +163,7 @@ def _side_schema(connection: Connection[Any], projection: Projection) -> Iterato
     connection.execute(drop)
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(side)))
     for table in projection.tables:
-        indexed = table not in projection.appended
+        indexed = not isinstance(projection, AppendedProjection)
         _create_copy(connection, table, home=home, side=side, indexed=indexed)
     path = sql.Identifier(side).as_string(connection) + ", " + search_path
     connection.execute("SELECT set_config('search_path', %s, false)", (path,))
@@ -216,7 +216,7 @@ class _Building:
         self._connection.execute(_INDEX_MEMORY)
         for table in self._projection.tables:
             name = sql.Identifier(self._side, table)
-            if table in self._projection.appended:
+            if isinstance(self._projection, AppendedProjection):
                 self._make_indexes(table)
             self._connection.execute(sql.SQL("ANALYZE {}").format(name))
 

@@ -77,6 +77,10 @@ class Grounds:
     #: Where the parts leave what events say of receipts.
     folder: Path
 
+    def again(self, streams: Streams) -> Iterator[Stored]:
+        """Some streams of the log, also while a part is gone through."""
+        return self.log.part(*streams).by_stream()
+
 
 @dataclass(slots=True)
 class Proved:
@@ -121,7 +125,7 @@ class StreamsPart(NamedTuple):
             if projection.stream_column is not None
         }
         balances_at = next((at for p, at in marks.items() if p.name == _BALANCES), None)
-        models = ModelsAudit(grounds.beside, marks, proved.findings)
+        models = ModelsAudit(grounds.beside, marks, proved.findings, grounds.again)
         causes = Causes(grounds.folder, self.streams.first.hex, proved.findings)
         audit = LogAudit(
             _Passing(grounds.log.part(*self.streams), self.streams, models, causes),
@@ -153,7 +157,7 @@ class OrderPart(NamedTuple):
             if projection.stream_column is None
         }
         topics = {kind.TOPIC for projection in marks for kind in projection.handles}
-        models = ModelsAudit(grounds.beside, marks, proved.findings)
+        models = ModelsAudit(grounds.beside, marks, proved.findings, grounds.again)
         models.all(grounds.log.of_topics(topics))
         proved.add_models(models, marks)
         return proved

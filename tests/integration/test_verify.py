@@ -14,7 +14,9 @@ from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.read_side import verify_ledger
 from creditledger.projections import models_audit
+from creditledger.projections.appended_audit import AppendedAudit
 from creditledger.projections.catalogue import PROJECTIONS
+from creditledger.projections.entries import Entries
 from creditledger.projections.verify import Report
 from long_story import BEGINS_AT, LongStory
 from read_models import catch_up
@@ -105,6 +107,31 @@ def test_models_are_compared_some_streams_at_a_time(
     assert {str(d) for d in verify_ledger(shared_database_url, at).differences} == {
         str(d) for d in at_once.differences
     }
+
+
+def test_rows_that_are_only_added_agree_byte_by_byte(
+    shared_database_url: str, story: LongStory
+) -> None:
+    entries = Entries()
+    with (
+        connection_pool(shared_database_url, "tests", size=1) as pool,
+        EventLog(pool).frozen() as log,
+        connect(shared_database_url, "tests") as connection,
+    ):
+        events = [(row.position, row.event) for row in log.by_stream() if row.event is not None]
+        audit = AppendedAudit(
+            connection,
+            entries,
+            [
+                (sql.Identifier("entries"), ("account_id", "version")),
+                (sql.Identifier("entry_subjects"), ("account_id", "number", "version")),
+            ],
+        )
+        audit.build(entries.concerning(events))
+        assert audit.rows > len(story.receipts)
+        assert audit.agrees(sql.SQL("true"))
+        audit.build(entries.concerning(events)[1:])
+        assert not audit.agrees(sql.SQL("true"))
 
 
 def test_several_processes_find_what_one_finds(

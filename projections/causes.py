@@ -7,10 +7,11 @@ stays small, and the database need not read the events once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+import marshal
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from creditledger.domain import events as e
@@ -24,16 +25,22 @@ RANGES: Final = 32
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuv"
 _RANGE_BITS: Final = 128 - 5
 
-_KEYS: Final = 16_384
-
-#: Lines that are kept before they are written.
-_LINES: Final = 20_000
+#: Causes that are kept before they are written.
+_KEPT: Final = 20_000
 
 _PREFIX: Final = f"{ids.RECEIPT}_"
-_CAUSE_LENGTH: Final = len(_PREFIX) + 26
+
+#: A receipt's id: 26 digits of base 32, of which the last two bits stand for nothing.
+_RECEIPT: Final = re.compile(rf"{_PREFIX}[0-9a-v]{{25}}[048cgkos]")
+_KEY_AT: Final = len(_PREFIX)
+_SPARE_BITS: Final = 2
 
 #: The cause of what was wished without a key, which leaves no receipt.
 _NOBODY: Final = ids.stream_id(ids.RECEIPT, UUID(int=0))
+
+#: An event that names a receipt: the receipt's id in bytes and the event's position, with its own
+#: id and amount where an answer could name it, or "" and 0.
+Caused = tuple[bytes, int, str, int]
 
 #: What answers name by its id, and how such an id begins.
 NAMED: Final[Mapping[type[Event], str]] = {
@@ -44,17 +51,6 @@ NAMED: Final[Mapping[type[Event], str]] = {
     e.Revoked: ids.REVOCATION,
     e.Reinstated: ids.REINSTATEMENT,
 }
-
-_key_of = lru_cache(_KEYS)(ids.stream_key)
-
-
-class Caused(NamedTuple):
-    """An event that names a receipt; with its own id and amount where an answer could name it."""
-
-    receipt_key: str
-    position: int
-    event_id: str
-    amount: int
 
 
 class Causes:
@@ -67,51 +63,46 @@ class Causes:
         self._folder = folder
         self._name = name
         self._findings = findings
-        self._lines: dict[str, list[str]] = {digit: [] for digit in _DIGITS}
+        self._ranges: dict[str, list[Caused]] = {digit: [] for digit in _DIGITS}
         self._count = 0
 
-    def take_in(self, position: int, event: Event) -> None:
-        """Keep what an event says. What names no possible receipt is reported."""
+    def take_in(self, key: str, position: int, event: Event) -> None:
+        """Keep what an event of the stream with this key says; report what is no receipt's id."""
         cause = event.context.causation_id
         if not cause.startswith(_PREFIX) or cause == _NOBODY:
             return
-        lines = self._lines.get(cause[4:5])
-        if lines is None or len(cause) != _CAUSE_LENGTH or not cause[4:].isalnum():
+        if _RECEIPT.fullmatch(cause) is None:
             report_unknown(self._findings, cause, position)
             return
+        receipt = (int(cause[_KEY_AT:], len(_DIGITS)) >> _SPARE_BITS).to_bytes(16)
         prefix = NAMED.get(type(event))
         if prefix is None:
-            lines.append(f"{cause[4:]} {position}\n")
+            caused = (receipt, position, "", 0)
         else:
-            own = f"{prefix}_{_key_of(event.originator_id)}{event.originator_version}"
-            lines.append(f"{cause[4:]} {position} {own} {getattr(event, 'amount', 0)}\n")
+            own = f"{prefix}_{key}{event.originator_version}"
+            caused = (receipt, position, own, getattr(event, "amount", 0))
+        self._ranges[cause[_KEY_AT]].append(caused)
         self._count += 1
-        if self._count >= _LINES:
+        if self._count >= _KEPT:
             self.write()
 
     def write(self) -> None:
         """Write what is still kept."""
-        for digit, lines in self._lines.items():
-            if lines:
-                with (self._folder / f"{digit}.{self._name}").open("a") as file:
-                    file.writelines(lines)
-                lines.clear()
+        for digit, caused in self._ranges.items():
+            if caused:
+                with (self._folder / f"{digit}.{self._name}").open("ab") as file:
+                    # The files are read by the same Python and live as long as the proof.
+                    marshal.dump(caused, file)
+                caused.clear()
         self._count = 0
 
 
-def caused(folder: Path, number: int) -> Iterator[Caused]:
-    """What events say of the receipts in one of the `RANGES`."""
+def caused(folder: Path, number: int) -> Iterator[list[Caused]]:
+    """What events say of the receipts in one of the `RANGES`, some events at a time."""
     for path in sorted(folder.glob(f"{_DIGITS[number]}.*")):
-        with path.open() as file:
-            for line in file:
-                yield _read(line.split())
-
-
-def _read(words: Sequence[str]) -> Caused:
-    if len(words) == 2:
-        return Caused(words[0], int(words[1]), "", 0)
-    key, position, event_id, amount = words
-    return Caused(key, int(position), event_id, int(amount))
+        with path.open("rb") as file:
+            while file.peek(1):
+                yield marshal.load(file)
 
 
 def bounds(number: int) -> tuple[UUID, UUID]:

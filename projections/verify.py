@@ -16,6 +16,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from creditledger.domain import ids
 from creditledger.projections import checkpoints
 from creditledger.projections.causes import RANGES, Causes, caused
 from creditledger.projections.findings import Difference, Findings, Witness
@@ -259,7 +260,8 @@ class _Passing:
         """All events of the part, stream by stream."""
         for stored in self._models.passing(self._log.by_stream(), self._streams):
             if stored.event is not None:
-                self._causes.take_in(stored.position, stored.event)
+                key = ids.stream_key(stored.stream)
+                self._causes.take_in(key, stored.position, stored.event)
             yield stored
         self._causes.write()
 

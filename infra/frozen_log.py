@@ -32,7 +32,7 @@ _GAPS: Final = """
 
 # Every stream from one id up to another, stream by stream.
 _BY_STREAM: Final = """
-    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
+    SELECT notification_id, topic, state, uuid_send(originator_id), originator_version, recorded_at
       FROM ledger_events
      WHERE originator_id >= %(first)s AND (%(beyond)s::uuid IS NULL OR originator_id < %(beyond)s)
      ORDER BY originator_id, originator_version
@@ -40,7 +40,7 @@ _BY_STREAM: Final = """
 
 # All events of some topics.
 _OF_TOPICS: Final = """
-    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
+    SELECT notification_id, topic, state, uuid_send(originator_id), originator_version, recorded_at
       FROM ledger_events
      WHERE topic = ANY (%(topics)s)
      ORDER BY notification_id
@@ -48,7 +48,7 @@ _OF_TOPICS: Final = """
 
 # A few streams, whole.
 _STREAMS: Final = """
-    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
+    SELECT notification_id, topic, state, uuid_send(originator_id), originator_version, recorded_at
       FROM ledger_events
      WHERE originator_id = ANY (%(streams)s::uuid[])
      ORDER BY originator_id, originator_version
@@ -56,7 +56,7 @@ _STREAMS: Final = """
 
 # Single events by where they stand.
 _SINGLE: Final = """
-    SELECT notification_id, topic, state, originator_id, originator_version, recorded_at
+    SELECT notification_id, topic, state, uuid_send(originator_id), originator_version, recorded_at
       FROM unnest(%(streams)s::uuid[], %(versions)s::bigint[]) AS asked (stream, version)
       JOIN ledger_events ON originator_id = stream AND originator_version = version
 """
@@ -82,6 +82,9 @@ class FrozenLog:
         self.head = head
         self._mapper = mapper
         self._range: tuple[UUID, UUID | None] = (UUID(int=0), None)
+        #: The stream of the last event: it is often that of the next one, too.
+        self._stream = UUID(int=0)
+        self._stream_bytes = self._stream.bytes
 
     def part(self, first: UUID, beyond: UUID | None) -> FrozenLog:
         """The same, of which `by_stream` tells only the streams from `first` to before `beyond`."""
@@ -137,12 +140,14 @@ class FrozenLog:
 
     def _stored(self, row: TupleRow) -> StoredEvent:
         position, topic, state, stream, version, recorded_at = row
+        if stream != self._stream_bytes:
+            self._stream, self._stream_bytes = UUID(bytes=stream), stream
         event, fault = None, None
         try:
             event = self._mapper.decode(topic, state)
         except MapperDeserialisationError as error:
             fault = str(error)
-        return StoredEvent(position, topic, stream, version, recorded_at, event, fault)
+        return StoredEvent(position, topic, self._stream, version, recorded_at, event, fault)
 
 
 def prepare_to_prove(connection: Connection[Any]) -> None:

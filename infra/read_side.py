@@ -46,7 +46,7 @@ _PARTS: Final = 2
 
 #: Objects that are made before Python looks for dead cycles among the young ones, and how much
 #: more rarely among the older ones.
-_COLLECTION_THRESHOLDS: Final = (200_000, 50, 100)
+_COLLECTION_THRESHOLDS: Final = (2_000_000, 50, 100)
 
 
 def keep_up(service: Service, stop: Event) -> None:

@@ -51,12 +51,13 @@ class AccountSums:
         Raises LookupError where it names what the account never had.
         """
         match event:
-            case e.Granted():
-                self._granted(event, witness)
-            case e.Held():
-                self._held(event, witness)
+            # First what comes most often.
             case e.Deducted():
                 self._deducted(event, witness)
+            case e.Held():
+                self._held(event, witness)
+            case e.Granted():
+                self._granted(event, witness)
             case e.Released():
                 self._released(event, witness)
             case e.Refunded():
@@ -120,8 +121,9 @@ class AccountSums:
             in_time = event.recorded_at < self.lapses[event.hold_id]
             witness.expect("captured before the hold lapsed", True, in_time)
             self._unpin(event.hold_id, event.captured)
-        self._pin(event.captured, -1)
-        self._spend("spent", event.captured)
+        if event.captured:
+            self._pin(event.captured, -1)
+            self._spend("spent", event.captured)
         for leg in event.lots:
             self._check_first(leg.grant_id, event.recorded_at, witness)
             self._spend("spent", (leg,))
@@ -271,7 +273,7 @@ def _nothing(event: Any) -> tuple[str, ...]:
 _TOUCHED: Final[Mapping[type[Event], Callable[[Any], Iterable[str]]]] = {
     e.Granted: lambda event: [share.grant_id for share in event.debt_repaid],
     e.Held: _lots_of,
-    e.Deducted: lambda event: [leg.grant_id for leg in (*event.lots, *event.captured)],
+    e.Deducted: lambda event: [leg.grant_id for leg in event.lots + event.captured],
     e.Released: _lots_of,
     e.Refunded: _lots_of,
     e.Expired: _lots_of,

@@ -35,6 +35,9 @@ _RECEIPT: Final = re.compile(rf"{_PREFIX}[0-9a-v]{{25}}[048cgkos]")
 _KEY_AT: Final = len(_PREFIX)
 _SPARE_BITS: Final = 2
 
+#: How long the length of what was written at once is, in bytes.
+_LENGTH: Final = 8
+
 #: The cause of what was wished without a key, which leaves no receipt.
 _NOBODY: Final = ids.stream_id(ids.RECEIPT, UUID(int=0))
 
@@ -90,9 +93,10 @@ class Causes:
         """Write what is still kept."""
         for digit, caused in self._ranges.items():
             if caused:
+                # The files are read by the same Python and live as long as the proof.
+                packed = marshal.dumps(caused)
                 with (self._folder / f"{digit}.{self._name}").open("ab") as file:
-                    # The files are read by the same Python and live as long as the proof.
-                    marshal.dump(caused, file)
+                    file.write(len(packed).to_bytes(_LENGTH) + packed)
                 caused.clear()
         self._count = 0
 
@@ -101,8 +105,8 @@ def caused(folder: Path, number: int) -> Iterator[list[Caused]]:
     """What events say of the receipts in one of the `RANGES`, some events at a time."""
     for path in sorted(folder.glob(f"{_DIGITS[number]}.*")):
         with path.open("rb") as file:
-            while file.peek(1):
-                yield marshal.load(file)
+            while length := file.read(_LENGTH):
+                yield marshal.loads(file.read(int.from_bytes(length)))
 
 
 def bounds(number: int) -> tuple[UUID, UUID]:

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
 from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
-from creditledger.domain.events import TRAIL_EVENTS, AccountEvent, Event
+from creditledger.domain.events import ACCOUNT_EVENTS, TRAIL_EVENTS, AccountEvent, Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.link import LinkEvent
 from creditledger.domain.payment_events import PaymentEvent
@@ -27,6 +28,7 @@ from creditledger.projections.account_audit import AccountAudit
 from creditledger.projections.billing_audit import NOWHERE, BillingAudit, PaymentAudit
 from creditledger.projections.findings import Findings, Witness
 from creditledger.projections.frozen_log import FrozenLog, Stored
+from creditledger.projections.projection import BESIDE_ACCOUNTS
 from creditledger.projections.provider_audit import ProviderAudit
 
 #: What is looked up at a time.
@@ -109,7 +111,7 @@ class LogAudit:
 
     def walk(self) -> Iterator[CreditAccount]:
         """The same, but for what only the whole log can tell: see `totals`."""
-        for stream, rows in groupby(self._log.by_stream(), key=lambda row: row.stream):
+        for stream, rows in groupby(self._log.by_stream(), key=attrgetter("stream")):
             account = self._walk(stream, rows)
             if account is not None and account.version:
                 yield account
@@ -147,8 +149,8 @@ class LogAudit:
             if not sound or event is None:
                 continue
             if family is None:
-                family = _family(event)
-            elif family != _family(event):
+                family = _FAMILIES[type(event)]
+            elif family != _FAMILIES[type(event)]:
                 place = ids.event_id(ids.EVENT, key, row.version)
                 Witness(self._findings, "log", place).report("is of its stream", family, event)
                 sound = False
@@ -268,7 +270,7 @@ def _stands(row: Stored, event: Event, previous: Stored | None) -> bool:
     """Whether all is well with an event's columns, which is what nearly always is the case."""
     return (
         row.version == event.originator_version
-        and row.stream == event.originator_id
+        and row.stream.int == event.originator_id.int
         and row.topic == event.TOPIC
         and row.recorded_at == event.recorded_at
         and row.version == (previous.version + 1 if previous else 1)
@@ -286,20 +288,22 @@ def check_positions(log: FrozenLog, findings: Findings) -> None:
         witness.report("comes after", previous + 1, position)
 
 
-def _family(event: Event) -> str:
-    match event:
-        case AccountEvent():
-            return "an account"
-        case PaymentEvent():
-            return "a payment"
-        case LinkEvent():
-            return "a link"
-        case PriceSet() | PriceReported():
-            return "a price"
-        case e.HoldEnded() | e.DeductionRefunded() | e.GrantRevised():
-            return "a trail"
-        case _:
-            return type(event).__name__
+def _family(kind: type[Event]) -> str:
+    if issubclass(kind, AccountEvent):
+        return "an account"
+    if issubclass(kind, PaymentEvent):
+        return "a payment"
+    if issubclass(kind, LinkEvent):
+        return "a link"
+    if issubclass(kind, PriceSet | PriceReported):
+        return "a price"
+    if issubclass(kind, TRAIL_EVENTS):
+        return "a trail"
+    return kind.__name__
+
+
+#: What the streams are of that may hold events of a class.
+_FAMILIES: Final = {kind: _family(kind) for kind in (*ACCOUNT_EVENTS, *BESIDE_ACCOUNTS)}
 
 
 def _says(event: Event | None) -> tuple[Any, ...]:

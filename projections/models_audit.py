@@ -101,8 +101,8 @@ class ModelsAudit:
 
     `connection` is in a transaction that sees the live models as they stand at their `marks`, and
     may make temporary tables. `rows` counts the rows that each model should have; one that cannot
-    be built from the log is reported, and left out from there on. `again` reads streams that have
-    passed once more.
+    be built from the log is reported, and left out from there on. `head` is the log's newest
+    position, and `again` reads streams that have passed once more.
     """
 
     def __init__(
@@ -110,12 +110,14 @@ class ModelsAudit:
         connection: Connection[Any],
         marks: Mapping[Projection, int],
         findings: Findings,
+        head: int,
         again: Callable[[Streams], Iterable[Stored]],
     ) -> None:
         self.rows = dict.fromkeys(marks, 0)
         self._connection = connection
         self._marks = marks
         self._findings = findings
+        self._head = head
         self._again = again
         self._home = _schema(connection)
         self._tables = {projection: self._make_tables(projection) for projection in marks}
@@ -140,7 +142,9 @@ class ModelsAudit:
         pending: list[Stored] = []
         first, stream = streams.first, streams.first
         for event in events:
-            begins, stream = event.stream != stream, event.stream
+            # Nearly always it is the same object, and comparing uuids takes long.
+            begins = event.stream is not stream and event.stream != stream
+            stream = event.stream
             if len(pending) >= (_BATCH if begins else 2 * _BATCH):
                 self._build(pending)
                 pending = []
@@ -190,9 +194,11 @@ class ModelsAudit:
             except Exception as fault:  # noqa: BLE001 - an event that cannot be is what we look for
                 self._give_up(projection, fault)
 
-    def _concerned(self, projection: Projection, events: Sequence[Recorded]) -> list[Recorded]:
+    def _concerned(self, projection: Projection, events: Sequence[Recorded]) -> Sequence[Recorded]:
         mark = self._marks[projection]
-        return projection.concerning([event for event in events if event[0] <= mark])
+        if mark < self._head:
+            events = [event for event in events if event[0] <= mark]
+        return projection.concerning(events)
 
     def _handle(self, projection: Projection, concerned: Sequence[Recorded]) -> None:
         if concerned:

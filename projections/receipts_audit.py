@@ -72,6 +72,9 @@ class _Answer(msgspec.Struct):
     released: Any = None
 
 
+#: Each is asked for once, so none is remembered.
+_receipt_uuid: Final = ids.receipt_uuid.__wrapped__
+
 _read_answer: Final = msgspec.json.Decoder(_Answer).decode
 
 
@@ -127,7 +130,7 @@ class ReceiptsAudit:
 
     def _check(self, receipt: _Receipt) -> None:
         # One of millions differs, if any, so nothing is made ready for a report.
-        own = ids.receipt_uuid(receipt.client_id, receipt.key)
+        own = _receipt_uuid(receipt.client_id, receipt.key)
         if own.int != int.from_bytes(receipt.receipt_id):
             found = UUID(bytes=receipt.receipt_id)
             self._witness(receipt).report("the id of its client and key", own, found)

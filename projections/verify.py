@@ -78,7 +78,11 @@ class Grounds:
     #: Where the parts leave what events say of receipts.
     folder: Path
 
-    def again(self, streams: Streams) -> Iterator[Stored]:
+    def models(self, marks: Mapping[Projection, int], findings: Findings) -> ModelsAudit:
+        """What compares these read models, which stand at their marks."""
+        return ModelsAudit(self.beside, marks, findings, self.log.head, self._again)
+
+    def _again(self, streams: Streams) -> Iterator[Stored]:
         """Some streams of the log, also while a part is gone through."""
         return self.log.part(*streams).by_stream()
 
@@ -126,7 +130,7 @@ class StreamsPart(NamedTuple):
             if projection.stream_column is not None
         }
         balances_at = next((at for p, at in marks.items() if p.name == _BALANCES), None)
-        models = ModelsAudit(grounds.beside, marks, proved.findings, grounds.again)
+        models = grounds.models(marks, proved.findings)
         causes = Causes(grounds.folder, self.streams.first.hex, proved.findings)
         audit = LogAudit(
             _Passing(grounds.log.part(*self.streams), self.streams, models, causes),
@@ -158,7 +162,7 @@ class OrderPart(NamedTuple):
             if projection.stream_column is None
         }
         topics = {kind.TOPIC for projection in marks for kind in projection.handles}
-        models = ModelsAudit(grounds.beside, marks, proved.findings, grounds.again)
+        models = grounds.models(marks, proved.findings)
         models.all(grounds.log.of_topics(topics))
         proved.add_models(models, marks)
         return proved
@@ -258,9 +262,11 @@ class _Passing:
 
     def by_stream(self) -> Iterator[Stored]:
         """All events of the part, stream by stream."""
+        stream, key = None, ""
         for stored in self._models.passing(self._log.by_stream(), self._streams):
             if stored.event is not None:
-                key = ids.stream_key(stored.stream)
+                if stored.stream is not stream:
+                    stream, key = stored.stream, ids.stream_key(stored.stream)
                 self._causes.take_in(key, stored.position, stored.event)
             yield stored
         self._causes.write()

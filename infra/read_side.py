@@ -46,7 +46,10 @@ _PARTS: Final = 2
 
 #: Objects that are made before Python looks for dead cycles among the young ones, and how much
 #: more rarely among the older ones.
-_COLLECTION_THRESHOLDS: Final = (2_000_000, 50, 100)
+_COLLECTION_THRESHOLDS: Final = (200_000, 50, 100)
+
+#: A proof keeps that many at a time without any being dead.
+_PROOF_THRESHOLDS: Final = (2_000_000, 50, 100)
 
 
 def keep_up(service: Service, stop: Event) -> None:
@@ -118,7 +121,7 @@ def _prove(ground: _Ground, part: Part) -> Proved:
         trouble_as_unavailable(),
         connect(ground.url, _VERIFY) as beside,
         beside.transaction(),
-        _rare_collections(),
+        _rare_collections(_PROOF_THRESHOLDS),
     ):
         beside.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         import_snapshot(beside, ground.snapshot)
@@ -137,14 +140,16 @@ def start_projection(url: str, name: str) -> bool:
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def _rare_collections(
+    thresholds: tuple[int, int, int] = _COLLECTION_THRESHOLDS,
+) -> Iterator[None]:
     """Let Python look for dead cycles seldom while the log is gone through.
 
     Events come and go by the hundred thousand and are in no cycles; looking for some among them
     at Python's own pace takes as long as reading them.
     """
     before = gc.get_threshold()
-    gc.set_threshold(*_COLLECTION_THRESHOLDS)
+    gc.set_threshold(*thresholds)
     try:
         yield
     finally:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+from creditledger.domain import ids
 from creditledger.domain.books import Books
-from creditledger.domain.errors import BatchRefused, LedgerError
+from creditledger.domain.errors import BatchRefused, LedgerError, error_of
 from creditledger.domain.events import Event
 from creditledger.domain.receipt import ACCEPTED, Batch, Receipt, Wish
 from creditledger.domain.rules import RULES
+from creditledger.domain.store import LedgerStore
 
 #: What one wish was told: a receipt, or an error that is not remembered.
 Told = Receipt | LedgerError
@@ -94,3 +96,21 @@ def brief_of(told: Told) -> dict[str, Any]:
     if isinstance(told, LedgerError):
         return {"code": told.code, "values": told.values}
     return {"receipt_id": told.public_id, "replayed": told.replayed}
+
+
+def remembered(own: Receipt, store: LedgerStore) -> list[Told]:
+    """What the commands of a batch were told, from its receipt and their own ones."""
+    briefs = own.answer.get("results", ())
+    receipt_ids = [
+        ids.parse_stream_id(ids.RECEIPT, brief["receipt_id"])
+        for brief in briefs
+        if "receipt_id" in brief
+    ]
+    found = store.receipts([rid for rid in receipt_ids if rid is not None])
+    by_public_id = {receipt.public_id: receipt for receipt in found.values()}
+    return [
+        replace(by_public_id[brief["receipt_id"]], replayed=brief["replayed"])
+        if "receipt_id" in brief
+        else error_of(brief["code"], brief["values"])
+        for brief in briefs
+    ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -25,14 +24,15 @@ from creditledger.domain.case import (
     keys_of,
     number_of,
     refusal_of,
+    remembered,
 )
 from creditledger.domain.errors import (
     BatchRefused,
     Failed,
+    Invalid,
     KeyReused,
     LedgerError,
     Refused,
-    error_of,
 )
 from creditledger.domain.events import Context, Event
 from creditledger.domain.policies import Policies
@@ -104,6 +104,7 @@ class Ledger:
             self._books.begin(forecast(cases))
             self._books.foresee(grants_ahead(cases, self._books))
             base = self._settle(cases)
+            self._look_again(cases)
         except BaseException:
             # What was decided is not saved, so the accounts at hand must not show it.
             self._books.forget(list(self._books.versions))
@@ -309,6 +310,25 @@ class Ledger:
         self._turns.saved(base, len(events))
         return base
 
+    def _look_again(self, cases: Sequence[Case]) -> None:
+        """Look the keys up of what nothing will be remembered of.
+
+        Their first try may have been on its way to the store when they were decided. All saves
+        wait for each other, so it was there before this one was.
+        """
+        unfit = [
+            (case, index, wish)
+            for case in cases
+            for index, (wish, (told, _)) in enumerate(zip(case.wishes(), case.told, strict=False))
+            if isinstance(told, Invalid) and wish.receipt_id is not None
+        ]
+        if unfit:
+            self._first.update(self._store.receipts({wish.receipt_id for _, _, wish in unfit}))
+        for case, index, wish in unfit:
+            first = self._first_answer(wish, case)
+            if first is not None:
+                case.told[index] = first, None
+
     def _contested(self, cases: Sequence[Case]) -> list[Case]:
         """Somebody was first: find who is affected, directly or through others, and start those
         over on fresh state, while nobody else can be first again."""
@@ -355,7 +375,7 @@ class Ledger:
             elif isinstance(own, LedgerError):
                 outcomes.append(own)
             else:
-                results = self._results(own) if own.replayed else told
+                results = remembered(own, self._store) if own.replayed else told
                 outcomes.append(BatchReceipt(receipt=own, results=results))
         self._recent.update(self._first)
         snapshots = self._books.due_snapshots()
@@ -373,20 +393,3 @@ class Ledger:
             return first.as_replay()
         told.settle(base + number)
         return told
-
-    def _results(self, own: Receipt) -> list[Told]:
-        """What the commands of a batch were told, from their own receipts."""
-        briefs = own.answer.get("results", ())
-        receipt_ids = [
-            ids.parse_stream_id(ids.RECEIPT, brief["receipt_id"])
-            for brief in briefs
-            if "receipt_id" in brief
-        ]
-        found = self._store.receipts([rid for rid in receipt_ids if rid is not None])
-        by_public_id = {receipt.public_id: receipt for receipt in found.values()}
-        return [
-            replace(by_public_id[brief["receipt_id"]], replayed=brief["replayed"])
-            if "receipt_id" in brief
-            else error_of(brief["code"], brief["values"])
-            for brief in briefs
-        ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,23 @@ from creditledger.domain.commands import Command
 from creditledger.domain.errors import Failed, Invalid, KeyReused
 from creditledger.domain.events import Balance, Event
 from creditledger.domain.ledger import ATTEMPTS_MAX, Ledger
-from creditledger.domain.receipt import Batch, BatchReceipt, Outcome, Receipt, Wish
+from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
 from creditledger.domain.store import Conflict, Expectation, Unavailable
-from given_when_then import ADA, BOB, DAY, NOW, ded, deduct, grant, grt, hold, refund, transfer
-from memory_store import FaultyStore
+from given_when_then import (
+    ADA,
+    BOB,
+    DAY,
+    NOW,
+    TICK,
+    ded,
+    deduct,
+    grant,
+    grt,
+    hold,
+    refund,
+    transfer,
+)
+from memory_store import FaultyStore, MemoryStore
 from proofs import prove_identities, replayed
 
 
@@ -538,3 +552,41 @@ def test_a_fault_of_one_command_does_not_reach_the_others(desk: Desk) -> None:
     assert isinstance(told[1], Failed)
     assert [one.outcome for one in told if isinstance(one, Receipt)] == ["accepted", "accepted"]
     assert desk.balance().available == 6
+
+
+class SlowStore(MemoryStore):
+    """A store whose first saves are still on their way when somebody else saves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_slow = True
+        self._on_its_way: tuple[Any, ...] | None = None
+
+    def append(
+        self,
+        events: Sequence[Event],
+        receipts: Sequence[tuple[Receipt, int]],
+        expectations: Sequence[Expectation],
+    ) -> int:
+        if self.is_slow:
+            self._on_its_way = events, receipts, expectations
+            raise Unavailable("no answer")
+        if self._on_its_way is not None:
+            super().append(*self._on_its_way)
+            self._on_its_way = None
+        return super().append(events, receipts, expectations)
+
+
+@pytest.mark.parametrize("in_a_batch", [False, True])
+def test_a_grant_on_its_way_is_not_called_past(in_a_batch: bool) -> None:
+    """Its answer was lost, and its expiry passed before it was sent again elsewhere."""
+    store = SlowStore()
+    give = wish(grant(10, expires_at=NOW + TICK), "give")
+    with pytest.raises(Unavailable):
+        Ledger(store, now=lambda: NOW).handle([give])
+    store.is_slow = False
+    later = Ledger(store, now=lambda: NOW + DAY)
+    [told] = later.handle([batch([give], "again") if in_a_batch else give])
+    [receipt] = told.results if isinstance(told, BatchReceipt) else [told]
+    assert isinstance(receipt, Receipt)
+    assert (receipt.outcome, receipt.replayed, receipt.position) == (ACCEPTED, True, 1)

@@ -317,14 +317,14 @@ class Ledger:
         wait for each other, so it was there before this one was.
         """
         unfit = [
-            (case, index, wish)
+            (case, index, wish, wish.receipt_id)
             for case in cases
             for index, (wish, (told, _)) in enumerate(zip(case.wishes(), case.told, strict=False))
             if isinstance(told, Invalid) and wish.receipt_id is not None
         ]
         if unfit:
-            self._first.update(self._store.receipts({wish.receipt_id for _, _, wish in unfit}))
-        for case, index, wish in unfit:
+            self._first.update(self._store.receipts({receipt_id for *_, receipt_id in unfit}))
+        for case, index, wish, _ in unfit:
             first = self._first_answer(wish, case)
             if first is not None:
                 case.told[index] = first, None

@@ -200,7 +200,7 @@ def test_a_lost_connection_is_made_again(
             until(lambda: all_at(looking, log.head()))
             looking.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'worker'"
+                " WHERE application_name = 'worker' AND datname = current_database()"
             )
         story.go_on(60)
         until(lambda: all_at(looking, log.head()))
@@ -479,7 +479,8 @@ def test_a_rebuild_that_is_interrupted_leaves_the_live_rows_and_can_be_started_a
     def kill(position: int, newest: int) -> None:
         looking.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'victim' AND pid <> pg_backend_pid()"
+            " WHERE application_name = 'victim' AND datname = current_database()"
+            " AND pid <> pg_backend_pid()"
         )
 
     with pytest.raises(Exception, match=r"terminat|closed"):

@@ -122,6 +122,7 @@ def test_a_worker_goes_on_after_the_database_was_away(priced: Desk) -> None:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'creditledger webhooks'"
+                " AND datname = current_database()"
             )
         priced.put(FULL_CHARGE)
         eventually(lambda: priced.available() == 0)

@@ -8,7 +8,7 @@ saved, because the versions of all streams touched are checked there, also of th
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -29,8 +29,13 @@ V = TypeVar("V", bound=Event)
 #: What time does has no command behind it.
 TIME: Final = Context("system:time", "time", "time")
 
-#: Enough that a snapshot is rare, few enough that the events after it load within milliseconds.
-SNAPSHOT_INTERVAL: Final = 1_000
+#: Events of an account from one snapshot to the next: enough that saving them costs little beside
+#: the events, few enough that a process that has just started loads thousands of accounts a second.
+SNAPSHOT_INTERVAL: Final = 20
+
+#: After so many events of all accounts, or with so many accounts due, what is due is saved: that is
+#: a transaction of its own.
+SNAPSHOTS_SAVED_EVERY: Final = 1_000
 
 
 class WrongStream(Exception):
@@ -50,8 +55,9 @@ class Books:
         self._kept: OrderedDict[UUID, Aggregate] = OrderedDict()
         self._loaded: dict[UUID, Stream] = {}
         self._versions: dict[UUID, int] = {}
-        #: Streams touched that may be due for a snapshot.
+        #: Streams that may be due for a snapshot, and events since any was saved.
         self._long: set[UUID] = set()
+        self._events_since_snapshots = 0
         self._trial: dict[UUID, Aggregate] | None = None
         self._now: datetime = datetime.min.replace(tzinfo=UTC)
         self._context = TIME
@@ -175,17 +181,18 @@ class Books:
     _past: dict[EventRef, Event]
 
     @property
-    def kept(self) -> Collection[UUID]:
-        """The streams whose aggregates are at hand."""
-        return self._kept.keys()
+    def at_hand(self) -> Collection[UUID]:
+        """The streams that need not be loaded."""
+        return _Streams(self._kept, self._loaded)
 
     def learn(self, news: News) -> None:
         """Let what others have written happen here, too; what cannot follow is loaded anew."""
-        self._loaded = {}
         if news.changed is None:
             self._kept.clear()
+            self._loaded.clear()
             return
         for stream, events in news.changed.items():
+            self._loaded.pop(stream, None)
             aggregate = self._kept.get(stream)
             if aggregate is not None and not _caught_up(aggregate, events):
                 del self._kept[stream]
@@ -196,8 +203,6 @@ class Books:
         self._recent = {}
         self._decided = []
         self._past = {}
-        self._loaded = {}
-        self._long = set()
         self.fetch(streams)
 
     def look(self, kind: type[A], stream: UUID) -> A:
@@ -254,8 +259,17 @@ class Books:
         self._recent = {ref: event for ref, event in recent if ref.stream not in gone}
         self._trial = None
 
-    def due_snapshots(self) -> list[Snapshot]:
-        """States worth keeping among the accounts touched; each is told once."""
+    def abandon(self) -> None:
+        """Load anew what the batch touched: nothing of it is saved."""
+        self.forget(list(self._versions))
+        self._loaded = {}
+
+    def due_snapshots(self, saved_events: int) -> list[Snapshot]:
+        """States worth keeping now that so many more events are saved; each is told once."""
+        self._events_since_snapshots += saved_events
+        if max(self._events_since_snapshots, len(self._long)) < SNAPSHOTS_SAVED_EVERY:
+            return []
+        self._events_since_snapshots = 0
         due = []
         for stream in self._long:
             account = self._kept.get(stream)
@@ -266,6 +280,7 @@ class Books:
             if account.version - account.snapshot_version >= interval:
                 account.snapshot_version = account.version
                 due.append(snapshots.take(account))
+        self._long = set()
         return due
 
     def shrink(self) -> None:
@@ -296,6 +311,23 @@ class Books:
 
 
 _EMPTY: Final = Stream(None, ())
+
+
+class _Streams(Collection[UUID]):
+    """The keys of two mappings that have none in common."""
+
+    def __init__(self, kept: Mapping[UUID, object], loaded: Mapping[UUID, object]) -> None:
+        self._kept, self._loaded = kept, loaded
+
+    def __contains__(self, stream: object) -> bool:
+        return stream in self._kept or stream in self._loaded
+
+    def __iter__(self) -> Iterator[UUID]:
+        yield from self._kept
+        yield from self._loaded
+
+    def __len__(self) -> int:
+        return len(self._kept) + len(self._loaded)
 
 
 def _caught_up(aggregate: Aggregate, events: Sequence[Event]) -> bool:

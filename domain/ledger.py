@@ -70,14 +70,14 @@ class Ledger:
         #: Receipts of this run, decided or found in the store.
         self._first: dict[UUID, Receipt] = {}
 
-    def ready(self) -> AbstractContextManager[None]:
+    def ready(self, ahead: Sequence[Wish | Batch] = ()) -> AbstractContextManager[None]:
         """Where others write, too, wait for this ledger's turn, and learn what they wrote.
 
         Nobody else saves anything until `handle` has saved, or the block ends: commands that are
-        collected in it go with that save, also those that came while others had their turns.
-        Raises Unavailable where it does not come to that.
+        collected in it go with that save, also those that came while others had their turns. What
+        those `ahead` need is loaded before. Raises Unavailable where it does not come to a turn.
         """
-        return self._turns.ready()
+        return self._turns.ready(lambda: forecast(Case(item) for item in ahead))
 
     def handle(self, items: Sequence[Wish | Batch]) -> list[Outcome]:
         """Decide these in order, save it all at once, and return what each is told.
@@ -107,7 +107,7 @@ class Ledger:
             self._look_again(cases)
         except BaseException:
             # What was decided is not saved, so the accounts at hand must not show it.
-            self._books.forget(list(self._books.versions))
+            self._books.abandon()
             raise
         return self._tell(cases, base)
 
@@ -366,6 +366,7 @@ class Ledger:
 
     def _tell(self, cases: Sequence[Case], base: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
+        before = base
         for case in cases:
             told = [self._final(told, number, base) for told, number in case.told]
             own = None if case.own is None else self._final(*case.own, base)
@@ -378,7 +379,7 @@ class Ledger:
                 results = remembered(own, self._store) if own.replayed else told
                 outcomes.append(BatchReceipt(receipt=own, results=results))
         self._recent.update(self._first)
-        snapshots = self._books.due_snapshots()
+        snapshots = self._books.due_snapshots(base - before)
         if snapshots:
             with suppress(Conflict, Unavailable):
                 self._store.save_snapshots(snapshots)

@@ -8,9 +8,10 @@ depends on it: every save is checked, whoever's turn it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
+from uuid import UUID
 
 from creditledger.domain.books import Books
 from creditledger.domain.store import LedgerStore, News
@@ -34,13 +35,18 @@ class Turns:
         self._taken = False
 
     @contextmanager
-    def ready(self) -> Iterator[None]:
+    def ready(self, ahead: Callable[[], Collection[UUID]] = tuple) -> Iterator[None]:
         """Where others write, too, wait for a turn, and learn what they wrote.
 
-        The turn ends with the block, which may hold blocks of the same kind. Raises Unavailable.
+        The streams that will be needed, as far as that is known `ahead`, are loaded before: nobody
+        has to wait for that. The turn ends with the block, which may hold blocks of the same kind.
+        Raises Unavailable.
         """
         with self._turn:
             if self._quiet < QUIET_TURNS and not self._taken:
+                # What is wrong with one of them is told to whom it concerns, when it is decided.
+                with suppress(Exception):
+                    self._books.fetch(ahead())
                 self._books.learn(self.take())
             try:
                 yield
@@ -50,7 +56,7 @@ class Turns:
     def take(self) -> News:
         """Wait until nobody else can save, and return what they did; raises Unavailable."""
         self.end()
-        news = self._turn.enter_context(self._store.turn(self._seen, self._books.kept))
+        news = self._turn.enter_context(self._store.turn(self._seen, self._books.at_hand))
         self._quiet = self._quiet + 1 if news.position == self._seen else 0
         self._seen, self._taken = news.position, True
         return news

@@ -53,8 +53,11 @@ class Overloaded(Exception):
 class Decider(Protocol):
     """What decides and saves: the ledger."""
 
-    def ready(self) -> AbstractContextManager[None]:
-        """When it may; the items are collected in this block. Raises Unavailable."""
+    def ready(self, ahead: Sequence[Wish | Batch] = ()) -> AbstractContextManager[None]:
+        """When it may; the items are collected in this block, `ahead` are the first of them.
+
+        Raises Unavailable.
+        """
 
     def handle(self, items: Sequence[Wish | Batch]) -> Sequence[Outcome]:
         """One outcome for each item, saved; raises Unavailable where that is not known."""
@@ -190,6 +193,18 @@ class CommitQueue:
                 self._changed.wait()
         return True
 
+    def _ahead(self) -> list[Wish | Batch]:
+        """What waits now, as much as one transaction may hold."""
+        ahead: list[Wish | Batch] = []
+        commands = 0
+        with self._changed:
+            for waiting in self._queue:
+                commands += waiting.commands
+                if commands > self._batch_limit and ahead:
+                    break
+                ahead.append(waiting.item)
+        return ahead
+
     def _take(self) -> list[_Waiting]:
         """As many commands as one transaction may hold; none where nobody waits any more."""
         with self._changed:
@@ -214,7 +229,7 @@ class CommitQueue:
         outcomes: Sequence[Outcome] | None = None
         trouble = ""
         try:
-            with self._ledger.ready():
+            with self._ledger.ready(self._ahead()):
                 # Whoever came while others had their turns goes with this transaction.
                 batch = self._take()
                 if not batch:

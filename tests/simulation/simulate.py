@@ -124,6 +124,7 @@ class Simulation:
             for module, name, value in (
                 # So small that what they bound is met within some dozen commands.
                 (books, "SNAPSHOT_INTERVAL", 5),
+                (books, "SNAPSHOTS_SAVED_EVERY", 7),
                 (recent, "RECENT_RECEIPTS", 3),
                 (runner, "monotonic", scheduler.seconds),
             ):

@@ -73,7 +73,7 @@ class Watched:
         self._inner = inner
         self.batches: list[list[str | None]] = []
 
-    def ready(self) -> AbstractContextManager[None]:
+    def ready(self, ahead: Sequence[Wish | Batch] = ()) -> AbstractContextManager[None]:
         """At once: what the ledger waits for, it waits for with the commands in hand."""
         return nullcontext()
 

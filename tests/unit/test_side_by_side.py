@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,7 @@ from creditledger.domain.commands import Command
 from creditledger.domain.events import Event
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
-from creditledger.domain.store import Conflict, Expectation, Stream
+from creditledger.domain.store import Conflict, Expectation, News, Stream, Unavailable
 from creditledger.domain.turns import QUIET_TURNS
 from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hold
 from memory_store import MemoryStore
@@ -26,10 +27,20 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.conflicts = 0
         self.loaded: list[set[UUID]] = []
+        #: What is done once, before somebody gets the next turn.
+        self.before_turn: Callable[[], object] | None = None
 
     def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
         self.loaded.append(set(streams))
         return super().load(streams)
+
+    @contextmanager
+    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+        do, self.before_turn = self.before_turn, None
+        if do is not None:
+            do()
+        with super().turn(seen, wanted) as news:
+            yield news
 
     def append(
         self,
@@ -53,12 +64,15 @@ def ledgers(store: CountingStore) -> tuple[Ledger, Ledger]:
     return Ledger(store, now=lambda: NOW), Ledger(store, now=lambda: NOW)
 
 
-def tell(ledger: Ledger, *commands: Command) -> list[Receipt]:
-    wishes = [
+def wishes(*commands: Command) -> list[Wish]:
+    return [
         Wish(command=each, actor="client:shop", client_id="shop", key=None) for each in commands
     ]
+
+
+def tell(ledger: Ledger, *commands: Command) -> list[Receipt]:
     told = []
-    for outcome in ledger.handle(wishes):
+    for outcome in ledger.handle(wishes(*commands)):
         assert isinstance(outcome, Receipt)
         assert outcome.outcome == ACCEPTED, outcome
         told.append(outcome)
@@ -152,3 +166,49 @@ def test_a_turn_is_kept_until_the_commands_are_saved(store: CountingStore) -> No
         tell(one, deduct(3))
     assert store.conflicts == 0
     assert available(store, ADA) == 4
+
+
+def test_what_waits_is_loaded_before_its_turn(store: CountingStore) -> None:
+    one, other = ledgers(store)
+    tell(one, grant(10), grant(10, customer_id=BOB))
+    tell(other, grant(1, customer_id="cem"))
+    store.loaded.clear()
+    ada, bob = ids.account_id(ADA, "credits"), ids.account_id(BOB, "credits")
+    at_turn: list[list[set[UUID]]] = []
+    store.before_turn = lambda: at_turn.append(list(store.loaded))
+    with other.ready(wishes(deduct(1), deduct(2, customer_id=BOB))):
+        tell(other, deduct(1), deduct(2, customer_id=BOB))
+    assert at_turn == [[{ada, bob}]]
+    assert store.loaded == [{ada, bob}]
+    assert (available(store, ADA), available(store, BOB)) == (9, 8)
+
+
+def test_what_is_written_between_the_loading_and_the_turn_is_not_missed(
+    store: CountingStore,
+) -> None:
+    one, other = ledgers(store)
+    tell(one, grant(10), grant(10, customer_id=BOB))
+    tell(other, grant(1, customer_id="cem"))
+    store.before_turn = lambda: tell(one, deduct(9))
+    with other.ready(wishes(deduct(1), deduct(2, customer_id=BOB))):
+        tell(other, deduct(1), deduct(2, customer_id=BOB))
+    assert store.conflicts == 0
+    assert (available(store, ADA), available(store, BOB)) == (0, 8)
+
+
+def test_what_cannot_be_loaded_ahead_is_nobody_elses_trouble(store: CountingStore) -> None:
+    one, other = ledgers(store)
+    tell(one, grant(10))
+    tell(other, grant(1, customer_id="cem"))
+    store.__class__ = Unreadable
+    with other.ready(wishes(deduct(1), deduct(2, customer_id=BOB))):
+        store.__class__ = CountingStore
+        tell(other, deduct(1))
+    assert available(store, ADA) == 9
+
+
+class Unreadable(CountingStore):
+    """A store of which nothing can be read."""
+
+    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
+        raise Unavailable(f"{len(streams)} streams cannot be read")

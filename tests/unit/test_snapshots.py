@@ -35,8 +35,9 @@ STREAM = ids.account_id(ADA, "credits")
 
 @pytest.fixture
 def story(monkeypatch: pytest.MonkeyPatch) -> Story:
-    """A hundred credits, and a snapshot every three events."""
+    """A hundred credits, and a snapshot every three events, saved at once."""
     monkeypatch.setattr(books, "SNAPSHOT_INTERVAL", 3)
+    monkeypatch.setattr(books, "SNAPSHOTS_SAVED_EVERY", 1)
     return given(granted(100))
 
 
@@ -49,6 +50,33 @@ def test_a_snapshot_is_taken_every_so_many_events(story: Story) -> None:
     assert story.store.snapshots[STREAM].originator_version == 3
     story.after(deduct(1))
     assert story.store.snapshots[STREAM].originator_version == 6
+
+
+def test_snapshots_of_many_events_are_saved_together(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that few transactions are spent on them."""
+    monkeypatch.setattr(books, "SNAPSHOTS_SAVED_EVERY", 5)
+    story.after(*[deduct(1) for _ in range(4)])
+    assert story.store.snapshots == {}
+    story.after(deduct(1))
+    assert story.store.snapshots[STREAM].originator_version == 6
+    story.after(*[deduct(1) for _ in range(4)])
+    assert story.store.snapshots[STREAM].originator_version == 6
+    story.after(deduct(1))
+    assert story.store.snapshots[STREAM].originator_version == 11
+
+
+def test_accounts_that_are_only_read_are_saved_when_many_are_due(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "SNAPSHOTS_SAVED_EVERY", 100)
+    story.after(deduct(1), deduct(1))
+    assert story.store.snapshots == {}
+    monkeypatch.setattr(books, "SNAPSHOTS_SAVED_EVERY", 1)
+    story.ledger = story.new_ledger()
+    story.when(deduct(1_000)).then_refused(InsufficientCredits, available=98, required=1_000)
+    assert story.store.snapshots[STREAM].originator_version == 3
 
 
 def test_a_ledger_goes_on_from_a_snapshot_as_from_all_events(story: Story) -> None:

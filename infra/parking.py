@@ -55,6 +55,12 @@ _CHANGED: Final = """
     WHERE notification_id > %s AND notification_id <= %s
 """
 
+# How much is parked, counted up to a limit.
+_PARKED: Final = """
+    SELECT count(*)
+    FROM (SELECT FROM webhook_deliveries WHERE status = 'parked' AND awaits <> '{}' LIMIT %s) AS few
+"""
+
 _HEAD: Final = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
 
 #: The indexes are to be used even where the table was never analysed.
@@ -67,14 +73,17 @@ LOOK_THROUGH_SECONDS: Final = 60.0
 #: More events than this are dearer to look at than all that is parked.
 _EVENTS_MAX: Final = 20_000
 
+#: Looking at one parked delivery takes no longer than looking at so many events.
+_EVENTS_PER_PARKED: Final = 8
+
 
 class Parking:
     """One worker's look-out for news that parked deliveries wait for. For one thread.
 
     News is any event in a stream that a delivery waits for, past where the log stood when it was
     parked: so none is missed, whichever of the two came first. What it costs depends on how much
-    is new, not on how much is parked: all of that is looked through by a worker that begins, and
-    rarely after that.
+    is new or on how much is parked, whichever is less: all that is parked is looked through where
+    it is little beside the news, by a worker that begins, and rarely otherwise.
     """
 
     def __init__(self, pool: Pool, clock: Callable[[], float] = monotonic) -> None:
@@ -106,14 +115,22 @@ class Parking:
         assert row is not None
         position = int(row[0])
         now = self._clock()
-        if now >= self._look_through_at or position - self._position > _EVENTS_MAX:
+        new = position - self._position
+        if now >= self._look_through_at or new > _EVENTS_MAX or _parked_few(connection, new):
             freed = connection.execute(_FREE_ALL).rowcount
             self._look_through_at = now + LOOK_THROUGH_SECONDS
             return freed, position
         named = list(self._just_parked)
-        if position > self._position:
+        if new > 0:
             changed = connection.execute(_CHANGED, (self._position, position)).fetchall()
             streams = uuid_array(stream for (stream,) in changed)
             named += (row[0] for row in connection.execute(_AWAITING, (streams,)))
         freed = connection.execute(_FREE_NAMED, (text_array(named),)).rowcount if named else 0
         return freed, position
+
+
+def _parked_few(connection: Connection[TupleRow], new: int) -> bool:
+    """Whether all that is parked is looked through sooner than so many new events."""
+    few = new // _EVENTS_PER_PARKED
+    row = connection.execute(_PARKED, (few + 1,)).fetchone() if few else None
+    return row is not None and int(row[0]) <= few

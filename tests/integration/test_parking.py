@@ -92,6 +92,23 @@ def test_news_is_found_among_many_that_have_none(desk: Desk, pool: Pool) -> None
     assert desk.available() == 600
 
 
+@pytest.mark.parametrize("others", [0, 3, 100])
+def test_news_is_found_among_much_that_concerns_nobody(desk: Desk, pool: Pool, others: int) -> None:
+    fill(desk, others, "parked")
+    parking = Parking(pool)
+    assert parking.free() == 0
+    desk.put(SESSION)
+    parking.parked(step(desk.stream, desk.runner))
+    assert parking.free() == 0
+    news = [
+        SetPrice(provider="stripe", price_id=f"price_{n}", credits=Credits(1)) for n in range(80)
+    ]
+    desk.wish(*news[:40])
+    assert parking.free() == 0
+    desk.wish(*news[40:], *PRICES)
+    assert parking.free() == 1
+
+
 def test_news_that_came_before_it_was_parked_is_not_missed(desk: Desk, pool: Pool) -> None:
     parking = Parking(pool)
     assert parking.free() == 0

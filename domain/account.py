@@ -56,13 +56,15 @@ def period_start(at: datetime, period: e.OveragePeriod) -> datetime:
 class CreditAccount(Aggregate):
     """Open lots, open holds, open debts, and the overage of the current period: nothing else."""
 
-    __slots__ = ("_lapsing", "asset", "customer_id", "debts", "holds", "lots", "overage_limit",
-                 "overage_period", "overage_since", "overage_used")  # fmt: skip
+    __slots__ = ("_lapsing", "asset", "customer_id", "debts", "holds", "key", "lots",
+                 "overage_limit", "overage_period", "overage_since", "overage_used")  # fmt: skip
 
     EVENTS: ClassVar[tuple[type[Event], ...]] = ACCOUNT_EVENTS
 
     def __init__(self, stream: UUID, customer_id: str = "", asset: str = "") -> None:
         super().__init__(stream)
+        #: How the ids of what happens here begin, after their prefix.
+        self.key = ids.stream_key(stream)
         self.customer_id = customer_id
         self.asset = asset
         self.lots = Lots()
@@ -137,6 +139,10 @@ class CreditAccount(Aggregate):
         other.overage_used = self.overage_used
         other._lapsing = self._lapsing.copy()
         return other
+
+    def next_id(self, prefix: str) -> str:
+        """The id of what the next event will bring about."""
+        return ids.event_id(prefix, self.key, self.version + 1)
 
     # What follows from the state.
 
@@ -229,7 +235,7 @@ class CreditAccount(Aggregate):
 
     def _held(self, event: e.Held) -> None:
         for leg in event.lots:
-            self._change(leg.grant_id, remaining=-leg.amount, held=leg.amount)
+            self.lots.change(self._lot(leg.grant_id), remaining=-leg.amount, held=leg.amount)
         hold_id = ids.event_id(ids.HOLD, self.key, event.originator_version)
         self._open(Hold(hold_id, event.amount, event.expires_at, event.lots, event.feature))
 
@@ -237,8 +243,7 @@ class CreditAccount(Aggregate):
         if event.hold_id is not None:
             self._capture(event.hold_id, event.captured)
         for leg in event.lots:
-            lot = self._lot(leg.grant_id)
-            self.lots.spend(lot, leg.amount)
+            self.lots.change(self._lot(leg.grant_id), remaining=-leg.amount)
         if event.overage:
             if not self._is_this_period(event.recorded_at):
                 self.overage_used = 0
@@ -248,7 +253,7 @@ class CreditAccount(Aggregate):
     def _released(self, event: e.Released) -> None:
         self._close(event.hold_id)
         for leg in event.lots:
-            self._change(leg.grant_id, remaining=leg.amount, held=-leg.amount)
+            self.lots.change(self._lot(leg.grant_id), remaining=leg.amount, held=-leg.amount)
 
     def _refunded(self, event: e.Refunded) -> None:
         self.overage_used -= event.overage_this_period
@@ -256,20 +261,22 @@ class CreditAccount(Aggregate):
 
     def _expired(self, event: e.Expired) -> None:
         for leg in event.lots:
-            self._change(leg.grant_id, remaining=-leg.amount)
+            self.lots.change(self._lot(leg.grant_id), remaining=-leg.amount)
 
     def _revoked(self, event: e.Revoked) -> None:
         if event.written_off and self.lots.get(event.grant_id) is not None:
-            self._change(event.grant_id, written_off=event.written_off)
+            self.lots.change(self._lot(event.grant_id), written_off=event.written_off)
         for leg in event.lots:
-            self._change(leg.grant_id, remaining=-leg.amount)
+            self.lots.change(self._lot(leg.grant_id), remaining=-leg.amount)
         if event.debt:
             old = self.debts.get(event.grant_id)
             amount = Credits(event.debt + (old.amount if old else 0))
             self.debts[event.grant_id] = Debt(event.grant_id, amount, event.payment_id)
 
     def _recovered(self, event: e.Recovered) -> None:
-        self._change(event.grant_id, remaining=-event.amount, written_off=-event.written_off)
+        self.lots.change(
+            self._lot(event.grant_id), remaining=-event.amount, written_off=-event.written_off
+        )
         if event.debt:
             self._reduce_debt(event.grant_id, event.debt)
 
@@ -278,7 +285,7 @@ class CreditAccount(Aggregate):
             self._reduce_debt(share.grant_id, share.amount)
         self._return(event.lots, event.reopened)
         if event.written_off and self.lots.get(event.grant_id) is not None:
-            self._change(event.grant_id, written_off=-event.written_off)
+            self.lots.change(self._lot(event.grant_id), written_off=-event.written_off)
 
     def _expiry_changed(self, event: e.ExpiryChanged) -> None:
         lot = self.lots.get(event.grant_id)
@@ -296,12 +303,6 @@ class CreditAccount(Aggregate):
         if lot is None:
             raise LookupError(f"the account {self.id} has no open lot {grant_id}")
         return lot
-
-    def _change(
-        self, grant_id: str, *, remaining: int = 0, held: int = 0, written_off: int = 0
-    ) -> None:
-        lot = self._lot(grant_id)
-        self.lots.put(lot.changed(remaining=remaining, held=held, written_off=written_off))
 
     def _return(self, legs: Iterable[LotAmount], reopened: Iterable[e.LotTerms]) -> None:
         empty = {terms.grant_id: terms for terms in reopened}
@@ -337,7 +338,7 @@ class CreditAccount(Aggregate):
         left = {leg.grant_id: leg.amount for leg in hold.lots}
         for leg in captured:
             left[leg.grant_id] = Credits(left[leg.grant_id] - leg.amount)
-            self._change(leg.grant_id, held=-leg.amount)
+            self.lots.change(self._lot(leg.grant_id), held=-leg.amount)
         pinned = tuple(LotAmount(grant_id, rest) for grant_id, rest in left.items() if rest)
         if pinned:
             rest = Credits(sum(leg.amount for leg in pinned))

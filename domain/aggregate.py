@@ -8,7 +8,6 @@ from uuid import UUID
 
 from eventsourcing.domain import OriginatorIDError, OriginatorVersionError
 
-from creditledger.domain import ids
 from creditledger.domain.events import Event
 
 
@@ -19,13 +18,12 @@ class Aggregate:
     they never refuse there, because a stored fact is never refused.
     """
 
-    __slots__ = ("id", "key", "recorded_at", "snapshot_version", "version")
+    __slots__ = ("id", "recorded_at", "snapshot_version", "version")
 
     EVENTS: ClassVar[tuple[type[Event], ...]]
 
     def __init__(self, stream: UUID) -> None:
         self.id = stream
-        self.key = ids.stream_key(stream)
         self.version = 0
         self.recorded_at: datetime | None = None
         self.snapshot_version = 0
@@ -67,7 +65,3 @@ class Aggregate:
             # What a mapping holds is never changed, only replaced.
             setattr(other, name, value.copy() if isinstance(value, dict) else value)
         return other
-
-    def next_id(self, prefix: str) -> str:
-        """The id of what the next event will bring about."""
-        return ids.event_id(prefix, self.key, self.version + 1)

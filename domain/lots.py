@@ -185,13 +185,18 @@ class Lots:
         if lot.remaining or lot.held:
             self._by_id[lot.grant_id] = lot
 
-    def spend(self, lot: Lot, amount: int) -> None:
-        """Take from a started lot what it has free: the common case, without re-sorting."""
-        if amount < lot.remaining:
-            self.available -= amount
-            self._by_id[lot.grant_id] = lot.changed(remaining=-amount)
+    def change(self, lot: Lot, *, remaining: int = 0, held: int = 0, written_off: int = 0) -> None:
+        """Change an open lot's figures; while some of it is free, it keeps its places."""
+        new = lot.changed(remaining=remaining, held=held, written_off=written_off)
+        if not (lot.remaining and new.remaining):
+            self.put(new)
+            return
+        if self.is_started(lot):
+            self.available += remaining
         else:
-            self.put(lot.changed(remaining=-amount))
+            self.scheduled += remaining
+        self.held += held
+        self._by_id[lot.grant_id] = new
 
     def plan(self, amount: int) -> list[tuple[Lot, int]]:
         """How much each lot would give, in burn order, as far as they reach."""

@@ -66,7 +66,8 @@ class PaymentAudit:
 
     def witness(self, event: PaymentEvent) -> Witness:
         """Tells of one of its events."""
-        place = ids.event_id(ids.EVENT, self.payment.key, event.originator_version)
+        key = ids.stream_key(event.originator_id)
+        place = ids.event_id(ids.EVENT, key, event.originator_version)
         return Witness(self._findings, "log", place, self.payment.customer_id)
 
     def take_in(self, position: int, event: PaymentEvent) -> None:

@@ -8,13 +8,11 @@ into them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from itertools import chain, islice, repeat
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 from psycopg import Connection, Cursor, sql
@@ -22,15 +20,14 @@ from psycopg import Connection, Cursor, sql
 #: A value as COPY takes it: its length in bytes, then the value.
 Packed = bytes
 Buffer = bytes | bytearray | memoryview
-Pack = Callable[[Any], Packed]
 
 # Signature, flags, and the length of a header extension that is not there; the end is a row of
 # -1 columns.
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 END: Final = b"\xff\xff"
 
-_COUNT: Final = Struct("!h")
 _LENGTH: Final = Struct("!i")
+_BIGINT: Final = Struct("!iq")
 _NULL: Final = _LENGTH.pack(-1)
 _JSONB_HEAD: Final = Struct("!ib")
 _JSONB_VERSION: Final = 1
@@ -45,14 +42,6 @@ _ROWS_AT_ONCE: Final = 256
 #: Values that are kept packed, of each type.
 _KEPT: Final = 16_384
 
-#: A bigint, never NULL.
-bigint: Final[Pack] = partial(Struct("!iq").pack, 8)
-
-
-def uuid(value: UUID) -> Packed:
-    """A uuid, never NULL."""
-    return b"\0\0\0\x10" + value.int.to_bytes(16)
-
 
 def text(value: str | None) -> Packed:
     """A text or NULL. Raises ValueError where it holds the character NUL."""
@@ -65,7 +54,7 @@ def text(value: str | None) -> Packed:
 
 
 #: A text or NULL, of which there are few different ones, or the same come close together.
-repeated_text: Final[Pack] = lru_cache(_KEPT)(text)
+repeated_text: Final = lru_cache(_KEPT)(text)
 
 
 @lru_cache(_KEPT)
@@ -73,7 +62,7 @@ def timestamptz(value: datetime | None) -> Packed:
     """An aware time or NULL."""
     if value is None:
         return _NULL
-    return bigint((value - _POSTGRES_EPOCH) // _MICROSECOND)
+    return _BIGINT.pack(8, (value - _POSTGRES_EPOCH) // _MICROSECOND)
 
 
 def jsonb(value: Any) -> Packed:
@@ -82,10 +71,12 @@ def jsonb(value: Any) -> Packed:
     The bytes are those that the server gives back where its names stand in the server's order: by
     their lengths, then by their letters.
     """
-    if value is None:
-        return _NULL
-    document = msgspec.json.format(_encode(value), indent=0)
-    return _JSONB_HEAD.pack(len(document) + 1, _JSONB_VERSION) + document
+    return _NULL if value is None else document(msgspec.json.format(_encode(value), indent=0))
+
+
+def document(written: bytes) -> Packed:
+    """A document that is written already, in the server's form."""
+    return _JSONB_HEAD.pack(len(written) + 1, _JSONB_VERSION) + written
 
 
 def jsonb_of_names(value: Mapping[str, Any] | None) -> Packed:
@@ -101,36 +92,21 @@ def _jsonb_place(name: str) -> tuple[int, bytes]:
 
 
 class CopiedTable:
-    """A table with the types of its columns, in their order, which is that of a row's values."""
+    """A table with its columns, in the order in which rows are packed."""
 
-    def __init__(self, name: str, **columns: Pack) -> None:
+    def __init__(self, name: str, *columns: str) -> None:
         self.name = name
-        names = sql.SQL(", ").join(map(sql.Identifier, columns))
         self._statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-            sql.Identifier(name), names
+            sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, columns))
         )
-        self._packs = tuple(columns.values())
-        self._head = _COUNT.pack(len(columns))
 
-    def add(self, cursor: Cursor[Any], rows: Iterable[tuple[Any, ...]]) -> None:
-        """Add rows to the table."""
+    def add(self, cursor: Cursor[Any], rows: Sequence[Packed]) -> None:
+        """Add rows, each packed whole: the number of its columns as two bytes, then its values."""
         with cursor.copy(self._statement) as copy:
             copy.write(HEADER)
-            for packed in self.packed(rows):
-                copy.write(packed)
+            for first in range(0, len(rows), _ROWS_AT_ONCE):
+                copy.write(b"".join(rows[first : first + _ROWS_AT_ONCE]))
             copy.write(END)
-
-    def packed(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
-        """The rows as they are copied, many at a time, without `HEADER` and `END`."""
-        remaining = iter(rows)
-        while some := tuple(islice(remaining, _ROWS_AT_ONCE)):
-            # Column by column, because one function after the other on many values is faster.
-            columns = [
-                map(pack, values)
-                for pack, values in zip(self._packs, zip(*some, strict=True), strict=True)
-            ]
-            packed = zip(repeat(self._head), *columns, strict=False)
-            yield b"".join(chain.from_iterable(packed))
 
 
 def copied_out(connection: Connection[Any], rows: sql.Composable) -> Iterator[Buffer]:

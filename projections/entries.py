@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from struct import Struct
 from typing import Any, ClassVar, Final
 
 from psycopg import AsyncConnection
@@ -14,46 +15,38 @@ from creditledger.domain.ids import EventRef
 from creditledger.projections import paging
 from creditledger.projections.copying import (
     CopiedTable,
-    bigint,
-    jsonb,
+    Packed,
     jsonb_of_names,
     repeated_text,
     text,
     timestamptz,
-    uuid,
 )
 from creditledger.projections.entry_lines import Line, line_of
 from creditledger.projections.projection import (
     BESIDE_ACCOUNTS,
     AppendedProjection,
     Recorded,
-    Row,
 )
 from creditledger.projections.queries import rows_of
 
 _ENTRIES: Final = CopiedTable(
     "entries",
-    account_id=uuid,
-    version=bigint,
-    position=bigint,
-    customer_id=repeated_text,
-    asset=repeated_text,
-    kind=repeated_text,
-    amount=bigint,
-    total_after=bigint,
-    available_after=bigint,
-    feature=repeated_text,
-    lots=jsonb,
-    details=jsonb,
-    actor=repeated_text,
-    causation_id=text,
-    correlation_id=text,
-    happened_at=timestamptz,
-    recorded_at=timestamptz,
-    metadata=jsonb_of_names,
+    *("account_id", "version", "position"),
+    *("customer_id", "asset", "kind"),
+    *("amount", "total_after", "available_after"),
+    *("feature", "lots", "details"),
+    *("actor", "causation_id", "correlation_id", "happened_at", "recorded_at", "metadata"),
 )
 
-_SUBJECTS: Final = CopiedTable("entry_subjects", account_id=uuid, number=bigint, version=bigint)
+_SUBJECTS: Final = CopiedTable("entry_subjects", "account_id", "number", "version")
+
+#: How a row begins: the number of its columns, then a uuid and two bigints with their lengths.
+_PLACE: Final = Struct("!hi16siqiq").pack
+_ENTRY_COLUMNS: Final = 18
+_SUBJECT_COLUMNS: Final = 3
+
+#: Three bigints.
+_AMOUNTS: Final = Struct("!iqiqiq").pack
 
 # A customer's entries, newest first; `before` is where the page before ended.
 _PAGE: Final = """
@@ -94,40 +87,45 @@ class Entries(AppendedProjection):
     handles: ClassVar[tuple[type[Event], ...]] = ACCOUNT_EVENTS
     ignores: ClassVar[tuple[type[Event], ...]] = BESIDE_ACCOUNTS
 
-    def rows(self, events: Sequence[Recorded]) -> Iterable[tuple[CopiedTable, Sequence[Row]]]:
+    def rows(self, events: Sequence[Recorded]) -> Iterable[tuple[CopiedTable, Sequence[Packed]]]:
         """One line for each event, and the numbers of what it concerns."""
-        lines: list[Row] = []
-        subjects: list[Row] = []
+        lines: list[Packed] = []
+        subjects: list[Packed] = []
         for position, event in events:
             assert isinstance(event, AccountEvent)
             line = line_of(event)
-            lines.append(_row(position, event, line))
-            account, version = event.originator_id, event.originator_version
-            subjects += [(account, number, version) for number in sorted(line.subjects)]
+            account, version = event.originator_id.int.to_bytes(16), event.originator_version
+            place = _PLACE(_ENTRY_COLUMNS, 16, account, 8, version, 8, position)
+            lines.append(place + _facts(event, line))
+            for number in line.subjects:
+                subjects.append(_PLACE(_SUBJECT_COLUMNS, 16, account, 8, number, 8, version))
         return (_ENTRIES, lines), (_SUBJECTS, subjects)
 
 
-def _row(position: int, event: AccountEvent, line: Line) -> Row:
+def _facts(event: AccountEvent, line: Line) -> Packed:
+    """The columns of an entry after those that say where it stands."""
     context, after = event.context, event.after
-    return (
-        event.originator_id,
-        event.originator_version,
-        position,
-        event.customer_id,
-        event.asset,
-        line.kind,
-        line.amount,
-        after.total,
-        after.available,
-        line.feature,
-        line.lots,
-        line.details,
-        context.actor,
-        context.causation_id,
-        context.correlation_id,
-        context.happened_at or line.happened_at or event.recorded_at,
-        event.recorded_at,
-        context.metadata,
+    recorded_at = timestamptz(event.recorded_at)
+    happened_at = context.happened_at or line.happened_at
+    cause, correlation = context.causation_id, context.correlation_id
+    packed_cause = text(cause)
+    return b"".join(
+        (
+            repeated_text(event.customer_id),
+            repeated_text(event.asset),
+            repeated_text(line.kind),
+            _AMOUNTS(8, line.amount, 8, after.total, 8, after.available),
+            repeated_text(line.feature),
+            line.lots,
+            line.details,
+            repeated_text(context.actor),
+            packed_cause,
+            # Where a caller ties nothing together, it is the same.
+            packed_cause if correlation == cause else text(correlation),
+            timestamptz(happened_at) if happened_at else recorded_at,
+            recorded_at,
+            jsonb_of_names(context.metadata),
+        )
     )
 
 

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
+from uuid import UUID
+
+import msgspec
 
 from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.amounts import Credits
 from creditledger.domain.answers import instant
 from creditledger.domain.events import AccountEvent, Event, LotAmount
+from creditledger.projections.copying import Packed, document, jsonb
 
-#: Accounts whose key is at hand: the events of one come close together.
-_KEYS: Final = 16_384
+#: Accounts whose key is at hand, and lots whose number is: the events of one come close together.
+_KEPT: Final = 16_384
 
 #: The kinds of lines, in the order in which a person would look for them.
 KINDS: Final = (
@@ -37,10 +41,9 @@ KINDS: Final = (
 class Line:
     """A kind, a signed amount (as it changes the total), the lots touched, facts of its kind.
 
-    The names in `lots` and `details` stand in the order of jsonb: see `copying`.
-
-    `subjects` are the versions of the events of what the line concerns besides itself: its lots,
-    and the ids in `concerns`.
+    `lots` and `details` are packed documents, whose names stand in the order of jsonb: see
+    `copying`. `subjects` are the versions of the events of what the line concerns besides itself,
+    in order: its lots, and the ids in `concerns`.
     """
 
     __slots__ = ("amount", "details", "feature", "happened_at", "kind", "lots", "subjects")
@@ -51,32 +54,36 @@ class Line:
         amount: int,
         lots: Sequence[LotAmount],
         concerns: Iterable[str | None],
-        details: dict[str, Any],
+        details: Packed,
         *,
         feature: str | None = None,
         happened_at: datetime | None = None,
     ) -> None:
-        if len(lots) > 1:
-            lots = _merged(lots)
-        subjects = {ids.version_of(leg.grant_id) for leg in lots}
-        for subject in concerns:
-            if subject is not None:
-                subjects.add(ids.version_of(subject))
         self.kind = kind
         self.amount = amount
-        self.lots = [{"amount": leg.amount, "grant_id": leg.grant_id} for leg in lots]
-        self.subjects = subjects
         self.feature = feature
         self.happened_at = happened_at
         self.details = details
+        subjects = {_version_of(subject) for subject in concerns if subject is not None}
+        if len(lots) == 1:
+            # What nearly all of them have.
+            (lot,) = lots
+            subjects.add(_version_of(lot.grant_id))
+            written = f'[{{"amount": {lot.amount}, "grant_id": {_quoted(lot.grant_id)}}}]'
+            self.lots = document(written.encode())
+        else:
+            merged = _merged(lots)
+            subjects.update(map(_version_of, merged))
+            self.lots = jsonb([{"amount": each, "grant_id": of} for of, each in merged.items()])
+        self.subjects = sorted(subjects)
 
 
-def _merged(legs: Sequence[LotAmount]) -> Sequence[LotAmount]:
+def _merged(legs: Sequence[LotAmount]) -> dict[str, int]:
     """Each lot once."""
     amounts: dict[str, int] = {}
     for leg in legs:
         amounts[leg.grant_id] = amounts.get(leg.grant_id, 0) + leg.amount
-    return [LotAmount(grant_id, Credits(amount)) for grant_id, amount in amounts.items()]
+    return amounts
 
 
 def line_of(event: AccountEvent) -> Line:
@@ -84,11 +91,23 @@ def line_of(event: AccountEvent) -> Line:
     return _LINES[type(event)](event)
 
 
-_key_of = lru_cache(_KEYS)(ids.stream_key)
+_version_of: Final = lru_cache(_KEPT)(ids.version_of)
+
+
+@lru_cache(_KEPT)
+def _key_of(bits: int) -> str:
+    """The key of a stream; hashing UUIDs themselves takes longer."""
+    return ids.stream_key(UUID(int=bits))
+
+
+@lru_cache(_KEPT)
+def _quoted(text: str | None) -> str:
+    """A text or None as a document says it."""
+    return msgspec.json.encode(text).decode()
 
 
 def _id(prefix: str, event: AccountEvent) -> str:
-    return f"{prefix}_{_key_of(event.originator_id)}{event.originator_version}"
+    return f"{prefix}_{_key_of(event.originator_id.int)}{event.originator_version}"
 
 
 def _sum(legs: Iterable[LotAmount]) -> int:
@@ -116,7 +135,7 @@ def _granted(event: e.Granted) -> Line:
         rest.amount,
         (rest,) if rest.amount else (),
         (grant_id, *(share.grant_id for share in event.debt_repaid)),
-        details,
+        jsonb(details),
     )
 
 
@@ -127,23 +146,22 @@ def _held(event: e.Held) -> Line:
         "hold_id": hold_id,
         "expires_at": instant(event.expires_at),
     }
-    return Line("hold", 0, event.lots, (hold_id,), details, feature=event.feature)
+    return Line("hold", 0, event.lots, (hold_id,), jsonb(details), feature=event.feature)
 
 
 def _deducted(event: e.Deducted) -> Line:
-    details = {
-        "hold_id": event.hold_id,
-        "overage": event.overage,
-        "deducted": event.amount,
-        "transfer_to": event.transfer_to,
-        "deduction_id": _id(ids.DEDUCTION, event),
-    }
+    # What comes most often is written straight away.
+    details = (
+        f'{{"hold_id": {_quoted(event.hold_id)}, "overage": {event.overage},'
+        f' "deducted": {event.amount}, "transfer_to": {_quoted(event.transfer_to)},'
+        f' "deduction_id": "{_id(ids.DEDUCTION, event)}"}}'
+    )
     return Line(
         "deduction" if event.transfer_to is None else "transfer_out",
         event.overage - event.amount,
         event.captured + event.lots,
         (event.hold_id,),
-        details,
+        document(details.encode()),
         feature=event.feature,
     )
 
@@ -156,7 +174,7 @@ def _released(event: e.Released) -> Line:
         "released": event.amount,
     }
     happened_at = event.lapsed_at
-    return Line("release", 0, event.lots, (event.hold_id,), details, happened_at=happened_at)
+    return Line("release", 0, event.lots, (event.hold_id,), jsonb(details), happened_at=happened_at)
 
 
 def _refunded(event: e.Refunded) -> Line:
@@ -168,11 +186,12 @@ def _refunded(event: e.Refunded) -> Line:
         "deduction_id": event.deduction_id,
     }
     total = event.amount - event.overage
-    return Line("refund", total, event.lots, (event.deduction_id,), details)
+    return Line("refund", total, event.lots, (event.deduction_id,), jsonb(details))
 
 
 def _expired(event: e.Expired) -> Line:
-    return Line("expiry", -_sum(event.lots), event.lots, (), {}, happened_at=event.expired_at)
+    amount, details = -_sum(event.lots), jsonb({})
+    return Line("expiry", amount, event.lots, (), details, happened_at=event.expired_at)
 
 
 def _revoked(event: e.Revoked) -> Line:
@@ -185,7 +204,7 @@ def _revoked(event: e.Revoked) -> Line:
         "written_off": event.written_off,
         "revocation_id": _id(ids.REVOCATION, event),
     }
-    return Line("revocation", -_sum(event.lots), event.lots, (event.grant_id,), details)
+    return Line("revocation", -_sum(event.lots), event.lots, (event.grant_id,), jsonb(details))
 
 
 def _recovered(event: e.Recovered) -> Line:
@@ -194,7 +213,9 @@ def _recovered(event: e.Recovered) -> Line:
         "grant_id": event.grant_id,
         "written_off": event.written_off,
     }
-    return Line("recovery", -event.amount, (LotAmount(event.grant_id, event.amount),), (), details)
+    return Line(
+        "recovery", -event.amount, (LotAmount(event.grant_id, event.amount),), (), jsonb(details)
+    )
 
 
 def _reinstated(event: e.Reinstated) -> Line:
@@ -211,7 +232,7 @@ def _reinstated(event: e.Reinstated) -> Line:
         _sum(event.lots),
         event.lots,
         (event.grant_id, *(share.grant_id for share in event.debt_cancelled)),
-        details,
+        jsonb(details),
     )
 
 
@@ -221,11 +242,12 @@ def _expiry_changed(event: e.ExpiryChanged) -> Line:
         "previous": instant(event.previous),
         "expires_at": instant(event.expires_at),
     }
-    return Line("expiry_change", 0, (), (event.grant_id,), details)
+    return Line("expiry_change", 0, (), (event.grant_id,), jsonb(details))
 
 
 def _overage_limit_set(event: e.OverageLimitSet) -> Line:
-    return Line("overage_limit", 0, (), (), {"limit": event.limit, "period": event.period})
+    details = {"limit": event.limit, "period": event.period}
+    return Line("overage_limit", 0, (), (), jsonb(details))
 
 
 _LINES: Final[dict[type[Event], Callable[[Any], Line]]] = {

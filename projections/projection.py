@@ -22,13 +22,10 @@ from creditledger.domain.payment_events import PAYMENT_EVENTS
 from creditledger.domain.price import PRICE_EVENTS
 from creditledger.domain.product import PRODUCT_EVENTS
 from creditledger.domain.subscription import SUBSCRIPTION_EVENTS
-from creditledger.projections.copying import CopiedTable
+from creditledger.projections.copying import CopiedTable, Packed
 
 #: An event and its position in the log.
 Recorded = tuple[int, Event]
-
-#: The values of a row, in the order of the table's columns.
-Row = tuple[Any, ...]
 
 #: What a read model of accounts alone ignores.
 BESIDE_ACCOUNTS: Final[tuple[type[Event], ...]] = (
@@ -100,8 +97,8 @@ class AppendedProjection(Projection):
     stream_column: ClassVar[str]
 
     @abstractmethod
-    def rows(self, events: Sequence[Recorded]) -> Iterable[tuple[CopiedTable, Sequence[Row]]]:
-        """The rows of these events for each of the `tables`, event by event.
+    def rows(self, events: Sequence[Recorded]) -> Iterable[tuple[CopiedTable, Sequence[Packed]]]:
+        """The rows of these events for each of the `tables`, packed, event by event.
 
         Those of one event are in order of what their primary key has besides.
         """

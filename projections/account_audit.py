@@ -18,6 +18,7 @@ from creditledger.domain.events import AccountEvent, Balance, Context, Event
 from creditledger.domain.trails import Trail
 from creditledger.projections.account_sums import AccountSums
 from creditledger.projections.findings import Findings, Witness
+from creditledger.projections.plain_deductions import PlainDeductions
 
 V = TypeVar("V", bound=Event)
 
@@ -46,6 +47,7 @@ class AccountAudit:
         self.account = CreditAccount(stream)
         self.sums = AccountSums(self.account.key)
         self.seen: CreditAccount | None = None
+        self._run = PlainDeductions(self.account, self.sums)
         #: What each trail must say, event by event, by the id that it is about.
         self.trails: dict[str, list[tuple[Any, ...]]] = {}
         self.transfers_out = 0
@@ -74,7 +76,26 @@ class AccountAudit:
     def take_in(self, position: int, event: AccountEvent) -> None:
         """Check one event by itself, against the one before it, and against both folds."""
         if position > self._checkpoint and self.seen is None:
+            self._end_run()
             self.seen = self.account.copy()
+        if not isinstance(event, e.Deducted):
+            self._end_run()
+            self._take_in(event)
+        elif not self._run.takes(event):
+            self._end_run()
+            self._take_in(event)
+            if self._sound:
+                self._run.begin(event)
+
+    def _end_run(self) -> None:
+        """Let the folds take in what came of plain deductions."""
+        last = self._run.version
+        event = self._run.take_out()
+        if event is not None:
+            self._take_in(event)
+            self.account.version = last
+
+    def _take_in(self, event: AccountEvent) -> None:
         self._event = event
         witness = self._witness
         witness.customer_id, witness.asset = event.customer_id, event.asset
@@ -100,6 +121,7 @@ class AccountAudit:
 
     def close(self, at: datetime) -> None:
         """Apply what is due by `at`, and hold both folds and the identities against each other."""
+        self._end_run()
         if self.seen is None:
             self.seen = self.account.copy()
         if not self._sound:

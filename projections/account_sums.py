@@ -78,6 +78,14 @@ class AccountSums:
                 self.overages.clear()
         self._check_range(event, witness)
 
+    def first(self, now: datetime) -> LotSums | None:
+        """The lot that is to be spent first; `now` never goes back."""
+        return self._order.first(now)
+
+    def next_change(self, lot: LotSums) -> datetime:
+        """Until when this lot, which is the first, stays so if no event changes any other."""
+        return min(lot.ends_or_never, self._order.next_start)
+
     def split(self, at: datetime) -> tuple[int, int]:
         """What is free of started lots, and of those that have not started."""
         available = sum(lot.free for lot in self.lots.values() if lot.starts <= at)
@@ -249,7 +257,7 @@ class AccountSums:
         """No lot is ever less than empty, and no sum leaves the range of credits."""
         for grant_id in _TOUCHED[type(event)](event):
             lot = self.lots[grant_id]
-            if lot.left < lot.held or lot.held < 0 or lot.debt < 0 or lot.written_off < 0:
+            if not lot.in_range:
                 worst = min(lot.free, lot.held, lot.debt, lot.written_off)
                 witness.expect(f"{grant_id} below nothing", 0, worst)
         largest = max(self.total, self.debt)

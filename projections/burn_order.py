@@ -41,6 +41,16 @@ class LotSums:
         """Whether it has started and not ended."""
         return self.starts <= now and (self.ends is None or now < self.ends)
 
+    @property
+    def in_range(self) -> bool:
+        """Whether nothing of it is less than nothing."""
+        return self.left >= self.held >= 0 <= self.debt and self.written_off >= 0
+
+    @property
+    def ends_or_never(self) -> datetime:
+        """When it ends, past all times where it does not."""
+        return self.ends or _NEVER
+
     def burn_key(self) -> _Key:
         """Priority, expiry, start, grant."""
         return (self.priority, self.ends or _NEVER, self.starts, self.number)
@@ -65,6 +75,11 @@ class BurnOrder:
         if self._placed.get(lot.number) != key:
             self._placed[lot.number] = key
             heappush(self._starting, (lot.starts, lot.number, lot))
+
+    @property
+    def next_start(self) -> datetime:
+        """When the next lot starts that has not by the moment that was asked about last."""
+        return self._starting[0][0] if self._starting else _NEVER
 
     def first(self, now: datetime) -> LotSums | None:
         """The usable lot with something free that is to be spent first; `now` never goes back."""

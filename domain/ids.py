@@ -105,6 +105,11 @@ def receipt_uuid(client_id: str, key: str) -> UUID:
     return _named(f"receipt/{client_id}/{key}")
 
 
+def receipt_number(client_id: str, key: str) -> int:
+    """The number that `receipt_uuid` stands for, made anew: for whoever asks once for each."""
+    return _number_of(f"receipt/{client_id}/{key}")
+
+
 def delivery_uuid(provider: str, provider_delivery_id: str) -> UUID:
     """One delivery of a provider, however often it comes."""
     return _named(f"delivery/{provider}/{provider_delivery_id}")
@@ -125,8 +130,12 @@ def stream_from_key(key: str) -> UUID | None:
 
 def _named(name: str) -> UUID:
     """The UUID of a name, as `uuid5` of our namespace makes it, in half of its time."""
+    return UUID(int=_number_of(name))
+
+
+def _number_of(name: str) -> int:
     digest = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()
-    return UUID(int=int.from_bytes(digest[:16]) & _MARKED | _VERSION_5)
+    return int.from_bytes(digest[:16]) & _MARKED | _VERSION_5
 
 
 def event_id(prefix: str, key: str, version: int) -> str:

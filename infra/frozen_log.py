@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -82,9 +83,6 @@ class FrozenLog:
         self.head = head
         self._mapper = mapper
         self._range: tuple[UUID, UUID | None] = (UUID(int=0), None)
-        #: The stream of the last event: it is often that of the next one, too.
-        self._stream = UUID(int=0)
-        self._stream_bytes = self._stream.bytes
 
     def part(self, first: UUID, beyond: UUID | None) -> FrozenLog:
         """The same, of which `by_stream` tells only the streams from `first` to before `beyond`."""
@@ -102,16 +100,24 @@ class FrozenLog:
         """Positions that do not follow the one before: that one and the position, the first few."""
         return [(row[0], row[1]) for row in self.connection.execute(_GAPS)]
 
-    def by_stream(self) -> Iterator[StoredEvent]:
-        """All events, stream by stream, each in order of its versions."""
+    def by_stream(self) -> Iterator[Sequence[StoredEvent]]:
+        """All events, stream by stream, each in order of its versions, a long one in pieces."""
         first, beyond = self._range
-        return self._told(_BY_STREAM, {"first": first, "beyond": beyond})
+        for events in self._told(_BY_STREAM, {"first": first, "beyond": beyond}):
+            begins, stream = 0, events[0].stream
+            for place, event in enumerate(events):
+                # Events of one stream that were read together have the very same.
+                if event.stream is not stream:
+                    yield events[begins:place]
+                    begins, stream = place, event.stream
+            yield events[begins:]
 
     def of_topics(self, topics: Collection[str]) -> Iterator[StoredEvent]:
         """All events of these topics, in order of their positions."""
-        return self._told(_OF_TOPICS, {"topics": list(topics)})
+        told = self._told(_OF_TOPICS, {"topics": list(topics)})
+        return chain.from_iterable(told)
 
-    def _told(self, statement: str, values: dict[str, Any]) -> Iterator[StoredEvent]:
+    def _told(self, statement: str, values: dict[str, Any]) -> Iterator[list[StoredEvent]]:
         # The whole will be read, so the plan that ends first is wanted, not the one that begins so.
         self.connection.execute("SET LOCAL cursor_tuple_fraction = 1")
         # A part may be gone through once more on the way through another one.
@@ -119,7 +125,7 @@ class FrozenLog:
             cursor.itersize = _FETCHED_AT_ONCE
             cursor.execute(statement, values)
             while rows := cursor.fetchmany(_FETCHED_AT_ONCE):
-                yield from map(self._stored, rows)
+                yield self._stored(rows)
 
     def of_streams(self, streams: Collection[UUID]) -> list[StoredEvent]:
         """All events of these streams, stream by stream."""
@@ -136,18 +142,23 @@ class FrozenLog:
     def _events(self, statement: str, values: dict[str, Any]) -> list[StoredEvent]:
         with self.connection.cursor(binary=True) as cursor:
             rows = cursor.execute(statement, values, prepare=False).fetchall()
-        return [self._stored(row) for row in rows]
+        return self._stored(rows)
 
-    def _stored(self, row: TupleRow) -> StoredEvent:
-        position, topic, state, stream, version, recorded_at = row
-        if stream != self._stream_bytes:
-            self._stream, self._stream_bytes = UUID(bytes=stream), stream
-        event, fault = None, None
-        try:
-            event = self._mapper.decode(topic, state)
-        except MapperDeserialisationError as error:
-            fault = str(error)
-        return StoredEvent(position, topic, self._stream, version, recorded_at, event, fault)
+    def _stored(self, rows: Sequence[TupleRow]) -> list[StoredEvent]:
+        decode = self._mapper.decode
+        stream, stream_bytes = UUID(int=0), b""
+        events = []
+        for position, topic, state, its_stream, version, recorded_at in rows:
+            if its_stream != stream_bytes:
+                stream, stream_bytes = UUID(bytes=its_stream), its_stream
+            event, fault = None, None
+            try:
+                event = decode(topic, state)
+            except MapperDeserialisationError as error:
+                fault = str(error)
+            stored = StoredEvent(position, topic, stream, version, recorded_at, event, fault)
+            events.append(stored)
+        return events
 
 
 def prepare_to_prove(connection: Connection[Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import marshal
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -18,6 +18,7 @@ from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.events import Event
 from creditledger.projections.findings import Findings, Witness
+from creditledger.projections.frozen_log import Stored
 
 #: One range of receipts for each character that a key can begin with, which stands for five bits.
 RANGES: Final = 32
@@ -33,7 +34,10 @@ _PREFIX: Final = f"{ids.RECEIPT}_"
 #: A receipt's id: 26 digits of base 32, of which the last two bits stand for nothing.
 _RECEIPT: Final = re.compile(rf"{_PREFIX}[0-9a-v]{{25}}[048cgkos]")
 _KEY_AT: Final = len(_PREFIX)
-_SPARE_BITS: Final = 2
+_BASE: Final = len(_DIGITS)
+
+#: The last digit of a receipt's id has so many bits that stand for nothing.
+SPARE_BITS: Final = 2
 
 #: How long the length of what was written at once is, in bytes.
 _LENGTH: Final = 8
@@ -41,9 +45,9 @@ _LENGTH: Final = 8
 #: The cause of what was wished without a key, which leaves no receipt.
 _NOBODY: Final = ids.stream_id(ids.RECEIPT, UUID(int=0))
 
-#: An event that names a receipt: the receipt's id in bytes and the event's position, with its own
-#: id and amount where an answer could name it, or "" and 0.
-Caused = tuple[bytes, int, str, int]
+#: An event that names a receipt: the receipt's id as a number, `SPARE_BITS` included, and the
+#: event's position, with its own id and amount where an answer could name it, or "" and 0.
+Caused = tuple[int, int, str, int]
 
 #: What answers name by its id, and how such an id begins.
 NAMED: Final[Mapping[type[Event], str]] = {
@@ -69,23 +73,30 @@ class Causes:
         self._ranges: dict[str, list[Caused]] = {digit: [] for digit in _DIGITS}
         self._count = 0
 
-    def take_in(self, key: str, position: int, event: Event) -> None:
-        """Keep what an event of the stream with this key says; report what is no receipt's id."""
-        cause = event.context.causation_id
-        if not cause.startswith(_PREFIX) or cause == _NOBODY:
-            return
-        if _RECEIPT.fullmatch(cause) is None:
-            report_unknown(self._findings, cause, position)
-            return
-        receipt = (int(cause[_KEY_AT:], len(_DIGITS)) >> _SPARE_BITS).to_bytes(16)
-        prefix = NAMED.get(type(event))
-        if prefix is None:
-            caused = (receipt, position, "", 0)
-        else:
-            own = f"{prefix}_{key}{event.originator_version}"
-            caused = (receipt, position, own, getattr(event, "amount", 0))
-        self._ranges[cause[_KEY_AT]].append(caused)
-        self._count += 1
+    def take_in(self, events: Sequence[Stored]) -> None:
+        """Keep what events of one stream say; report what is no receipt's id."""
+        key = ids.stream_key(events[0].stream)
+        is_receipt, prefixes, ranges = _RECEIPT.fullmatch, NAMED, self._ranges
+        for stored in events:
+            event = stored.event
+            if event is None:
+                continue
+            cause = event.context.causation_id
+            if is_receipt(cause) is None:
+                if cause.startswith(_PREFIX):
+                    report_unknown(self._findings, cause, stored.position)
+                continue
+            if cause == _NOBODY:
+                continue
+            receipt = int(cause[_KEY_AT:], _BASE)
+            prefix = prefixes.get(type(event))
+            if prefix is None:
+                caused = (receipt, stored.position, "", 0)
+            else:
+                own = f"{prefix}_{key}{event.originator_version}"
+                caused = (receipt, stored.position, own, getattr(event, "amount", 0))
+            ranges[cause[_KEY_AT]].append(caused)
+        self._count += len(events)
         if self._count >= _KEPT:
             self.write()
 

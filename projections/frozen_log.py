@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -46,8 +46,8 @@ class FrozenLog(Protocol):
     def gaps(self) -> Iterable[tuple[int, int]]:
         """Positions that do not follow the one before: that one and the position, the first few."""
 
-    def by_stream(self) -> Iterator[Stored]:
-        """All events, stream by stream, each in order of its versions."""
+    def by_stream(self) -> Iterator[Sequence[Stored]]:
+        """All events, stream by stream, each in order of its versions, a long one in pieces."""
 
     def of_streams(self, streams: Collection[UUID]) -> Iterable[Stored]:
         """All events of these streams, stream by stream."""

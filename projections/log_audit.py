@@ -8,11 +8,10 @@ be there, and the other side's number must be the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
+from itertools import chain, groupby
 from typing import Any, Final
 from uuid import UUID
 
@@ -111,8 +110,8 @@ class LogAudit:
 
     def walk(self) -> Iterator[CreditAccount]:
         """The same, but for what only the whole log can tell: see `totals`."""
-        for stream, rows in groupby(self._log.by_stream(), key=attrgetter("stream")):
-            account = self._walk(stream, rows)
+        for stream, pieces in groupby(self._log.by_stream(), key=_stream_of):
+            account = self._walk(stream, chain.from_iterable(pieces))
             if account is not None and account.version:
                 yield account
             if len(self._questions) + len(self._billing) >= _BATCH:
@@ -140,24 +139,27 @@ class LogAudit:
         sound = True
         for row in rows:
             self.counts.events += 1
-            sound = self._check_columns(key, row, previous) and sound
+            event = row.event
+            if event is None or not _stands(row, event, previous):
+                sound = self._check_columns(key, row, previous) and sound
             if previous is None:
                 self.counts.trails += row.topic in _TRAIL_TOPICS
                 self._totals.trails_there += row.topic in _TRAIL_TOPICS
             previous = row
-            event = row.event
             if not sound or event is None:
                 continue
+            its_family = _FAMILIES[type(event)]
             if family is None:
-                family = _FAMILIES[type(event)]
-            elif family != _FAMILIES[type(event)]:
+                family = its_family
+            elif family != its_family:
                 place = ids.event_id(ids.EVENT, key, row.version)
                 Witness(self._findings, "log", place).report("is of its stream", family, event)
                 sound = False
                 continue
             if isinstance(event, AccountEvent):
-                if account is None:
-                    account = AccountAudit(stream, self._findings, checkpoint=self._balances_at)
+                account = account or AccountAudit(
+                    stream, self._findings, checkpoint=self._balances_at
+                )
                 account.take_in(row.position, event)
             elif isinstance(event, PaymentEvent):
                 payment = payment or PaymentAudit(stream, self._findings)
@@ -179,10 +181,8 @@ class LogAudit:
         return account.seen
 
     def _check_columns(self, key: str, row: Stored, previous: Stored | None) -> bool:
-        """Whether the event can be read and stands where it says; else the stream ends here."""
+        """Tell why an event does not stand where it says; whether its stream may go on."""
         event = row.event
-        if event is not None and _stands(row, event, previous):
-            return True
         witness = Witness(
             self._findings,
             "log",
@@ -264,6 +264,10 @@ class LogAudit:
             most[leg.grant_id] += leg.amount
         witness.expect("refunded past what was spent", {}, dict(back - most))
         witness.expect("a transfer's deduction is refunded", None, spent.transfer_to)
+
+
+def _stream_of(piece: Sequence[Stored]) -> UUID:
+    return piece[0].stream
 
 
 def _stands(row: Stored, event: Event, previous: Stored | None) -> bool:

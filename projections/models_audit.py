@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 
 from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
+from creditledger.domain.events import Event
 from creditledger.projections.appended_audit import AppendedAudit
 from creditledger.projections.balances import READ_ACCOUNTS, account_of
 from creditledger.projections.findings import Findings, Witness
@@ -96,6 +97,22 @@ def _same(column: str) -> sql.Composable:
     return sql.SQL("want.{key} = have.{key}").format(key=sql.Identifier(column))
 
 
+class _Chosen:
+    """Events, of which those that concern the same kinds of read models are chosen once."""
+
+    def __init__(self, events: Sequence[Recorded]) -> None:
+        self.events = events
+        self._kinds = {type(event) for _, event in events}
+        self._chosen: dict[frozenset[type[Event]], Sequence[Recorded]] = {}
+
+    def of(self, projection: Projection) -> Sequence[Recorded]:
+        """Those that a projection handles. Raises UnknownEvent."""
+        kinds = projection.concerned(self._kinds)
+        if kinds not in self._chosen:
+            self._chosen[kinds] = [each for each in self.events if type(each[1]) in kinds]
+        return self._chosen[kinds]
+
+
 class ModelsAudit:
     """Builds read models once more and compares them, a part after the other.
 
@@ -137,22 +154,23 @@ class ModelsAudit:
             self._build(some)
         self._compare(Streams())
 
-    def passing(self, events: Iterable[Stored], streams: Streams) -> Iterator[Stored]:
+    def passing(
+        self, pieces: Iterable[Sequence[Stored]], streams: Streams
+    ) -> Iterator[Sequence[Stored]]:
         """Let all events of these streams pass, stream by stream; build and compare on the way."""
         pending: list[Stored] = []
         first, stream = streams.first, streams.first
-        for event in events:
-            # Nearly always it is the same object, and comparing uuids takes long.
-            begins = event.stream is not stream and event.stream != stream
-            stream = event.stream
+        for piece in pieces:
+            begins = piece[0].stream != stream
+            stream = piece[0].stream
             if len(pending) >= (_BATCH if begins else 2 * _BATCH):
                 self._build(pending)
                 pending = []
                 if begins:
                     self._compare(Streams(first, stream))
                     first = stream
-            pending.append(event)
-            yield event
+            pending += piece
+            yield piece
         self._build(pending)
         self._compare(Streams(first, streams.beyond))
 
@@ -179,7 +197,9 @@ class ModelsAudit:
 
     def _build(self, stored: Sequence[Stored]) -> None:
         faults = [event.fault for event in stored if event.event is None]
-        recorded = [(event.position, event.event) for event in stored if event.event is not None]
+        recorded = _Chosen(
+            [(event.position, event.event) for event in stored if event.event is not None]
+        )
         for projection in list(self.rows):
             try:
                 if faults:
@@ -194,11 +214,11 @@ class ModelsAudit:
             except Exception as fault:  # noqa: BLE001 - an event that cannot be is what we look for
                 self._give_up(projection, fault)
 
-    def _concerned(self, projection: Projection, events: Sequence[Recorded]) -> Sequence[Recorded]:
+    def _concerned(self, projection: Projection, recorded: _Chosen) -> Sequence[Recorded]:
         mark = self._marks[projection]
-        if mark < self._head:
-            events = [event for event in events if event[0] <= mark]
-        return projection.concerning(events)
+        if mark == self._head:
+            return recorded.of(projection)
+        return projection.concerning([each for each in recorded.events if each[0] <= mark])
 
     def _handle(self, projection: Projection, concerned: Sequence[Recorded]) -> None:
         if concerned:
@@ -230,7 +250,7 @@ class ModelsAudit:
         try:
             while some := list(islice(remaining, _BATCH)):
                 recorded = [(event.position, event.event) for event in some if event.event]
-                self._handle(projection, self._concerned(projection, recorded))
+                self._handle(projection, self._concerned(projection, _Chosen(recorded)))
         except PASSING:
             raise
         except Exception as fault:  # noqa: BLE001 - as above: rows that the server will not take

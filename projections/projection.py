@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -75,15 +76,20 @@ class Projection(ABC):
     def concerning(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
         """Those of the events that this projection handles. Raises UnknownEvent."""
         kinds = {type(event) for _, event in events}
-        concerned = kinds.intersection(self.handles)
-        for kind in kinds.difference(concerned, self.ignores):
+        concerned = self.concerned(kinds)
+        if concerned == kinds:
+            return events
+        return [each for each in events if type(each[1]) in concerned] if concerned else ()
+
+    def concerned(self, kinds: AbstractSet[type[Event]]) -> frozenset[type[Event]]:
+        """Those of the classes of events that this projection handles. Raises UnknownEvent."""
+        handled = kinds & frozenset(self.handles)
+        for kind in kinds - handled - frozenset(self.ignores):
             raise UnknownEvent(
                 f"the projection {self.name} neither handles nor ignores "
                 f"{kind.__name__}: list it in one of the two"
             )
-        if concerned == kinds:
-            return events
-        return [each for each in events if type(each[1]) in concerned] if concerned else ()
+        return frozenset(handled)
 
 
 class AppendedProjection(Projection):

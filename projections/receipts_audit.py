@@ -10,13 +10,14 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from psycopg.rows import TupleRow
 
 from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import ACCEPTED
-from creditledger.projections.causes import Caused, bounds, report_unknown
+from creditledger.projections.causes import SPARE_BITS, Caused, bounds, report_unknown
 from creditledger.projections.findings import Findings, Witness
 from creditledger.projections.frozen_log import FrozenLog
 
@@ -72,16 +73,13 @@ class _Answer(msgspec.Struct):
     released: Any = None
 
 
-#: Each is asked for once, so none is remembered.
-_receipt_uuid: Final = ids.receipt_uuid.__wrapped__
-
 _read_answer: Final = msgspec.json.Decoder(_Answer).decode
 
 
 class _Named(NamedTuple):
-    """What a receipt's answer says of an event."""
+    """What a receipt's answer says of an event; `row` is the receipt."""
 
-    receipt: _Receipt
+    row: TupleRow
     kind: type[Event]
     amount: Any
 
@@ -93,16 +91,14 @@ class ReceiptsAudit:
         self.receipts = 0
         self._log = log
         self._findings = findings
-        #: The first and the last position of the events of each receipt, by its id.
-        self._spans: dict[bytes, tuple[int, int]] = {}
-        #: Events that their own receipts may name, by id.
-        self._events: dict[str, Caused] = {}
+        #: What events say that each receipt led to, by its id as a number.
+        self._caused: dict[int, list[Caused]] = {}
         self._told: set[str] = set()
         self._elsewhere: dict[EventRef, _Named] = {}
 
     def run(self, number: int, caused: Iterable[Sequence[Caused]]) -> None:
         """Hold the receipts of one range against what events say of it."""
-        self._spans, self._events, self._told = {}, {}, set()
+        self._caused, self._told = {}, set()
         for some in caused:
             self._take_in(some)
         first_id, last_id = bounds(number)
@@ -111,70 +107,68 @@ class ReceiptsAudit:
             while rows := cursor.fetchmany(_FETCHED_AT_ONCE):
                 self.receipts += len(rows)
                 for row in rows:
-                    self._check(_Receipt._make(row))
-        for receipt_id, (first, _) in self._spans.items():
-            report_unknown(self._findings, _place(receipt_id), first)
+                    self._check(row)
+        for receipt, events in self._caused.items():
+            place = _place(receipt >> SPARE_BITS)
+            report_unknown(self._findings, place, min(event[1] for event in events))
         self._look_up()
 
     def _take_in(self, caused: Sequence[Caused]) -> None:
-        spans, events = self._spans, self._events
+        known = self._caused
         for event in caused:
-            receipt_id, position, event_id, _ = event
-            span = spans.get(receipt_id)
-            if span is None:
-                spans[receipt_id] = (position, position)
+            events = known.get(event[0])
+            if events is None:
+                known[event[0]] = [event]
             else:
-                spans[receipt_id] = (min(span[0], position), max(span[1], position))
-            if event_id:
-                events[event_id] = event
+                events.append(event)
 
-    def _check(self, receipt: _Receipt) -> None:
+    def _check(self, row: TupleRow) -> None:
         # One of millions differs, if any, so nothing is made ready for a report.
-        own = _receipt_uuid(receipt.client_id, receipt.key)
-        if own.int != int.from_bytes(receipt.receipt_id):
-            found = UUID(bytes=receipt.receipt_id)
-            self._witness(receipt).report("the id of its client and key", own, found)
-        if not 0 <= receipt.position <= self._log.head:
-            self._witness(receipt).report("a position in the log", True, False)
-        span = self._spans.pop(receipt.receipt_id, None)
+        receipt_id, client_id, key, _, _, _, outcome, said, position = row
+        number = int.from_bytes(receipt_id)
+        own = ids.receipt_number(client_id, key)
+        if own != number:
+            what = "the id of its client and key"
+            self._witness(row).report(what, UUID(int=own), UUID(int=number))
+        if not 0 <= position <= self._log.head:
+            self._witness(row).report("a position in the log", True, False)
+        events = self._caused.pop(number << SPARE_BITS, ())
         try:
-            answer = _read_answer(receipt.answer)
+            answer = _read_answer(said)
         except msgspec.MsgspecError:
-            self._witness(receipt).report("its answer can be read", "JSON", receipt.answer)
+            self._witness(row).report("its answer can be read", "JSON", said)
             return
-        if receipt.outcome == ACCEPTED:
-            self._check_accepted(receipt, answer, span)
-        elif span is not None:
-            self._witness(receipt).report("events of a refused command", None, span[0])
+        if outcome == ACCEPTED:
+            self._check_accepted(row, answer, events)
+        elif events:
+            first = min(event[1] for event in events)
+            self._witness(row).report("events of a refused command", None, first)
 
-    def _check_accepted(
-        self, receipt: _Receipt, answer: _Answer, span: tuple[int, int] | None
-    ) -> None:
-        if span is not None:
-            if span[1] > receipt.position:
-                self._witness(receipt).report("its events up to its position", True, False)
-        elif receipt.command in _LEAVE_EVENTS or answer.released:
-            self._witness(receipt).report("its events", "at least one", "none")
-        if receipt.command not in _NAMES:
+    def _check_accepted(self, row: TupleRow, answer: _Answer, events: Sequence[Caused]) -> None:
+        command, up_to = row[3], row[8]
+        if not events and (command in _LEAVE_EVENTS or answer.released):
+            self._witness(row).report("its events", "at least one", "none")
+        if any(event[1] > up_to for event in events):
+            self._witness(row).report("its events up to its position", True, False)
+        if command not in _NAMES:
             return
-        field, prefix, kind = _NAMES[receipt.command]
+        field, prefix, kind = _NAMES[command]
         event_id = str(getattr(answer, field))
-        named = _Named(receipt, kind, answer.amount)
-        event = self._events.get(event_id)
+        named = next((event for event in events if event[2] == event_id), None)
         if event_id in self._told:
             what = f"{field} is told once"
-            self._witness(receipt).report(what, "one receipt", "another one, too")
-        elif event is not None and event[0] == receipt.receipt_id and event_id[:3] == prefix:
-            self._check_named(named, event[3], event[1])
+            self._witness(row).report(what, "one receipt", "another one, too")
+        elif named is not None and event_id[:3] == prefix:
+            self._check_named(row, answer.amount, named[3], named[1])
         else:
             # What a delivery brought about names the delivery.
-            self._ask(field, prefix, event_id, named)
+            self._ask(field, prefix, event_id, _Named(row, kind, answer.amount))
         self._told.add(event_id)
 
     def _ask(self, field: str, prefix: str, event_id: str, named: _Named) -> None:
         ref = ids.parse_event_id(prefix, event_id)
         if ref is None:
-            self._witness(named.receipt).report(field, "an id", event_id)
+            self._witness(named.row).report(field, "an id", event_id)
             return
         self._elsewhere[ref] = named
         if len(self._elsewhere) >= _BATCH:
@@ -185,25 +179,27 @@ class ReceiptsAudit:
         asked, self._elsewhere = self._elsewhere, {}
         found = {EventRef(row.stream, row.version): row for row in self._log.at(asked.keys())}
         for ref, named in asked.items():
-            row = found.get(ref)
-            if row is None or not isinstance(row.event, named.kind):
-                witness = self._witness(named.receipt)
-                witness.report("what it was told of", named.kind.__name__, row and row.topic)
+            found_row = found.get(ref)
+            if found_row is None or not isinstance(found_row.event, named.kind):
+                witness = self._witness(named.row)
+                witness.report(
+                    "what it was told of", named.kind.__name__, found_row and found_row.topic
+                )
             else:
-                self._check_named(named, getattr(row.event, "amount", None), row.position)
+                amount = getattr(found_row.event, "amount", None)
+                self._check_named(named.row, named.amount, amount, found_row.position)
 
-    def _check_named(self, named: _Named, amount: int | None, position: int) -> None:
-        receipt = named.receipt
-        if amount != named.amount:
-            witness = self._witness(receipt)
-            witness.report("amount that was told", amount, named.amount)
-        if position > receipt.position:
-            self._witness(receipt).report("an event up to its position", True, False)
+    def _check_named(self, row: TupleRow, told: Any, amount: int | None, position: int) -> None:
+        if told != amount:
+            self._witness(row).report("amount that was told", amount, told)
+        if position > row[8]:
+            self._witness(row).report("an event up to its position", True, False)
 
-    def _witness(self, receipt: _Receipt) -> Witness:
-        place = _place(receipt.receipt_id)
+    def _witness(self, row: TupleRow) -> Witness:
+        receipt = _Receipt._make(row)
+        place = _place(int.from_bytes(receipt.receipt_id))
         return Witness(self._findings, "receipts", place, receipt.customer_id, receipt.asset)
 
 
-def _place(receipt_id: bytes) -> str:
-    return ids.stream_id(ids.RECEIPT, UUID(bytes=receipt_id))
+def _place(receipt: int) -> str:
+    return ids.stream_id(ids.RECEIPT, UUID(int=receipt))

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from psycopg import Connection
 
-from creditledger.domain import ids
 from creditledger.projections import checkpoints
 from creditledger.projections.causes import RANGES, Causes, caused
 from creditledger.projections.findings import Difference, Findings, Witness
@@ -82,9 +82,9 @@ class Grounds:
         """What compares these read models, which stand at their marks."""
         return ModelsAudit(self.beside, marks, findings, self.log.head, self._again)
 
-    def _again(self, streams: Streams) -> Iterator[Stored]:
+    def _again(self, streams: Streams) -> Iterable[Stored]:
         """Some streams of the log, also while a part is gone through."""
-        return self.log.part(*streams).by_stream()
+        return chain.from_iterable(self.log.part(*streams).by_stream())
 
 
 @dataclass(slots=True)
@@ -260,15 +260,11 @@ class _Passing:
         self._models = models
         self._causes = causes
 
-    def by_stream(self) -> Iterator[Stored]:
-        """All events of the part, stream by stream."""
-        stream, key = None, ""
-        for stored in self._models.passing(self._log.by_stream(), self._streams):
-            if stored.event is not None:
-                if stored.stream is not stream:
-                    stream, key = stored.stream, ids.stream_key(stored.stream)
-                self._causes.take_in(key, stored.position, stored.event)
-            yield stored
+    def by_stream(self) -> Iterator[Sequence[Stored]]:
+        """All events of the part, stream by stream, a long one in pieces."""
+        for events in self._models.passing(self._log.by_stream(), self._streams):
+            self._causes.take_in(events)
+            yield events
         self._causes.write()
 
 

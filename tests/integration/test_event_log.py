@@ -166,7 +166,7 @@ def test_an_event_that_cannot_be_read_ends_the_page_before_it(
         log.read(page.position, 10)
     assert positions(log.read(3, 10)) == [4]
     with log.frozen() as frozen:
-        faults = [stored.fault for stored in frozen.by_stream()]
+        faults = [stored.fault for piece in frozen.by_stream() for stored in piece]
     assert [bool(fault) for fault in faults] == [False, False, True, False]
 
 
@@ -228,7 +228,7 @@ def test_a_frozen_log_does_not_see_what_is_written_meanwhile(
     store.append([deducted("bob", 1), deducted("ada", 1), deducted("bob", 2)], [], [])
     with log.frozen() as frozen:
         store.append([deducted("ada", 2), deducted("eve", 1)], [], [])
-        found = [(stored.stream, stored.version) for stored in frozen.by_stream()]
+        found = [(event.stream, event.version) for piece in frozen.by_stream() for event in piece]
         row = frozen.connection.execute("SELECT count(*) FROM ledger_events").fetchone()
     assert found == sorted([(ADA, 1), (BOB, 1), (BOB, 2)])
     assert (frozen.head, row) == (3, (3,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import chain
 from typing import Any, LiteralString
 
 import pytest
@@ -118,7 +119,8 @@ def test_rows_that_are_only_added_agree_byte_by_byte(
         EventLog(pool).frozen() as log,
         connect(shared_database_url, "tests") as connection,
     ):
-        events = [(row.position, row.event) for row in log.by_stream() if row.event is not None]
+        rows = chain.from_iterable(log.by_stream())
+        events = [(row.position, row.event) for row in rows if row.event is not None]
         audit = AppendedAudit(
             connection,
             entries,

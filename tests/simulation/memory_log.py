@@ -45,9 +45,10 @@ class _MemoryLog:
         """A list has none."""
         return []
 
-    def by_stream(self) -> Iterator[StoredEvent]:
+    def by_stream(self) -> Iterator[list[StoredEvent]]:
         for stream in sorted(self._log.streams):
-            yield from self.of_streams([stream])
+            if events := self.of_streams([stream]):
+                yield events
 
     def of_streams(self, streams: Collection[UUID]) -> list[StoredEvent]:
         return [

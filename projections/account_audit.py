@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -59,9 +59,9 @@ class AccountAudit:
         self._checkpoint = checkpoint
         self._after = _NOTHING
         self._sound = True
+        self._place = _Place(self.account.key)
         #: Tells of the event that is taken in, for all of them.
         self._witness = Witness(findings, "log", self._place)
-        self._event: AccountEvent | None = None
 
     @property
     def customer_id(self) -> str:
@@ -96,7 +96,7 @@ class AccountAudit:
             self.account.version = last
 
     def _take_in(self, event: AccountEvent) -> None:
-        self._event = event
+        self._place.version = event.originator_version
         witness = self._witness
         witness.customer_id, witness.asset = event.customer_id, event.asset
         if self.account.version == 0:
@@ -250,13 +250,23 @@ class AccountAudit:
         past = t["overage_refunded"] - t["overage_used"]
         witness.expect("overage refunded past what was used", 0, max(0, past))
 
-    def _place(self) -> str:
-        assert self._event is not None
-        return ids.event_id(ids.EVENT, self.account.key, self._event.originator_version)
-
 
 def _sum(legs: Iterable[e.LotAmount]) -> int:
     return sum(leg.amount for leg in legs)
+
+
+@dataclass(slots=True)
+class _Place:
+    """The event that is at hand, which is told by its id where one is needed.
+
+    It knows nothing of who goes through the events: an audit in a cycle would outlive its account.
+    """
+
+    key: str
+    version: int = 0
+
+    def __call__(self) -> str:
+        return ids.event_id(ids.EVENT, self.key, self.version)
 
 
 class _Foresight:

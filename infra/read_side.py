@@ -116,7 +116,7 @@ class _Ground(NamedTuple):
 
 def _prove(ground: _Ground, part: Part) -> Proved:
     with (
-        connection_pool(ground.url, _VERIFY, size=2) as pool,
+        connection_pool(ground.url, _VERIFY, size=1) as pool,
         EventLog(pool).frozen(snapshot=ground.snapshot) as log,
         trouble_as_unavailable(),
         connect(ground.url, _VERIFY) as beside,

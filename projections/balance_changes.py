@@ -96,6 +96,9 @@ class LotChanges:
         self._new: dict[Place, dict[str, Any]] = {}
         self._changes: dict[Place, dict[str, Any]] = {}
         self._expiries: dict[Place, datetime | None] = {}
+        self._last_account = -1
+        self._last_grant = ""
+        self._last_row: dict[str, Any] = {}
 
     def take_in(self, event: AccountEvent) -> None:
         """Add what one event changes."""
@@ -106,6 +109,7 @@ class LotChanges:
                 self._add(account, event.lots, remaining=-1)
             case e.Granted():
                 self._new[account, event.originator_version] = lot_row(event)
+                self._last_grant = ""
                 self._add(account, event.debt_repaid, debt=-1)
             case e.Held():
                 self._add(account, event.lots, remaining=-1, held=1)
@@ -154,10 +158,14 @@ class LotChanges:
             cursor.execute(_CHANGE_EXPIRIES, (as_json(_keyed(rows)),))
 
     def _row(self, account: UUID, grant_id: str) -> dict[str, Any]:
+        # Many events of an account take from the same lot, and come close together in a rebuild.
+        if grant_id == self._last_grant and account.int == self._last_account:
+            return self._last_row
         place = (account, ids.version_of(grant_id))
         row = self._new.get(place) or self._changes.get(place)
         if row is None:
             row = self._changes[place] = _NO_CHANGE.copy()
+        self._last_account, self._last_grant, self._last_row = account.int, grant_id, row
         return row
 
     def _add(

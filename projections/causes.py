@@ -112,17 +112,18 @@ class Causes:
         self._count = 0
 
 
-def caused(folder: Path, number: int) -> Iterator[list[Caused]]:
-    """What events say of the receipts in one of the `RANGES`, some events at a time."""
-    for path in sorted(folder.glob(f"{_DIGITS[number]}.*")):
+def caused(folder: Path, ranges: range) -> Iterator[list[Caused]]:
+    """What events say of the receipts in some of the `RANGES`, some events at a time."""
+    digits = _DIGITS[ranges.start : ranges.stop]
+    for path in sorted(folder.glob(f"[{digits}].*")):
         with path.open("rb") as file:
             while length := file.read(_LENGTH):
                 yield marshal.loads(file.read(int.from_bytes(length)))
 
 
-def bounds(number: int) -> tuple[UUID, UUID]:
-    """The first and the last id in one of the `RANGES`."""
-    return UUID(int=number << _RANGE_BITS), UUID(int=((number + 1) << _RANGE_BITS) - 1)
+def bounds(ranges: range) -> tuple[UUID, UUID]:
+    """The first and the last id in some of the `RANGES`, side by side."""
+    return UUID(int=ranges.start << _RANGE_BITS), UUID(int=(ranges.stop << _RANGE_BITS) - 1)
 
 
 def report_unknown(findings: Findings, cause: str, position: int) -> None:

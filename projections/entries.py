@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from struct import Struct
 from typing import Any, ClassVar, Final
 
@@ -44,6 +45,9 @@ _SUBJECTS: Final = CopiedTable("entry_subjects", "account_id", "number", "versio
 _PLACE: Final = Struct("!hi16siqiq").pack
 _ENTRY_COLUMNS: Final = 18
 _SUBJECT_COLUMNS: Final = 3
+
+#: Customers whose columns are at hand, packed.
+_KEPT: Final = 16_384
 
 #: Three bigints.
 _AMOUNTS: Final = Struct("!iqiqiq").pack
@@ -102,6 +106,12 @@ class Entries(AppendedProjection):
         return (_ENTRIES, lines), (_SUBJECTS, subjects)
 
 
+@lru_cache(_KEPT)
+def _texts(*values: str) -> Packed:
+    """Columns that are often the same together."""
+    return b"".join(map(text, values))
+
+
 def _facts(event: AccountEvent, line: Line) -> Packed:
     """The columns of an entry after those that say where it stands."""
     context, after = event.context, event.after
@@ -111,9 +121,7 @@ def _facts(event: AccountEvent, line: Line) -> Packed:
     packed_cause = text(cause)
     return b"".join(
         (
-            repeated_text(event.customer_id),
-            repeated_text(event.asset),
-            repeated_text(line.kind),
+            _texts(event.customer_id, event.asset, line.kind),
             _AMOUNTS(8, line.amount, 8, after.total, 8, after.available),
             repeated_text(line.feature),
             line.lots,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -38,44 +38,39 @@ KINDS: Final = (
 )
 
 
-class Line:
+class Line(NamedTuple):
     """A kind, a signed amount (as it changes the total), the lots touched, facts of its kind.
 
     `lots` and `details` are packed documents, whose names stand in the order of jsonb: see
     `copying`. `subjects` are the versions of the events of what the line concerns besides itself,
-    in order: its lots, and the ids in `concerns`.
+    in order.
     """
 
-    __slots__ = ("amount", "details", "feature", "happened_at", "kind", "lots", "subjects")
+    kind: str
+    amount: int
+    lots: Packed
+    subjects: Sequence[int]
+    details: Packed
+    feature: str | None
+    happened_at: datetime | None
 
-    def __init__(
-        self,
-        kind: str,
-        amount: int,
-        lots: Sequence[LotAmount],
-        concerns: Iterable[str | None],
-        details: Packed,
-        *,
-        feature: str | None = None,
-        happened_at: datetime | None = None,
-    ) -> None:
-        self.kind = kind
-        self.amount = amount
-        self.feature = feature
-        self.happened_at = happened_at
-        self.details = details
-        subjects = {_version_of(subject) for subject in concerns if subject is not None}
-        if len(lots) == 1:
-            # What nearly all of them have.
-            (lot,) = lots
-            subjects.add(_version_of(lot.grant_id))
-            written = f'[{{"amount": {lot.amount}, "grant_id": {_quoted(lot.grant_id)}}}]'
-            self.lots = document(written.encode())
-        else:
-            merged = _merged(lots)
-            subjects.update(map(_version_of, merged))
-            self.lots = jsonb([{"amount": each, "grant_id": of} for of, each in merged.items()])
-        self.subjects = sorted(subjects)
+
+def _line(
+    kind: str,
+    amount: int,
+    lots: Sequence[LotAmount],
+    concerns: Iterable[str | None],
+    details: dict[str, Any],
+    *,
+    feature: str | None = None,
+    happened_at: datetime | None = None,
+) -> Line:
+    """The line of an event that concerns these lots, and what these ids are of."""
+    merged = _merged(lots)
+    written = jsonb([{"amount": each, "grant_id": of} for of, each in merged.items()])
+    subjects = {_version_of(subject) for subject in concerns if subject is not None}
+    subjects.update(map(_version_of, merged))
+    return Line(kind, amount, written, sorted(subjects), jsonb(details), feature, happened_at)
 
 
 def _merged(legs: Sequence[LotAmount]) -> dict[str, int]:
@@ -101,9 +96,9 @@ def _key_of(bits: int) -> str:
 
 
 @lru_cache(_KEPT)
-def _quoted(text: str | None) -> str:
-    """A text or None as a document says it."""
-    return msgspec.json.encode(text).decode()
+def _grant(grant_id: str) -> tuple[int, str]:
+    """The number of a lot, and its id as a document says it."""
+    return ids.version_of(grant_id), msgspec.json.encode(grant_id).decode()
 
 
 def _id(prefix: str, event: AccountEvent) -> str:
@@ -130,12 +125,12 @@ def _granted(event: e.Granted) -> Line:
         "effective_at": instant(event.effective_at),
         "origin_grant_id": event.origin_grant_id,
     }
-    return Line(
+    return _line(
         "grant" if event.transfer_id is None else "transfer_in",
         rest.amount,
         (rest,) if rest.amount else (),
         (grant_id, *(share.grant_id for share in event.debt_repaid)),
-        jsonb(details),
+        details,
     )
 
 
@@ -146,23 +141,46 @@ def _held(event: e.Held) -> Line:
         "hold_id": hold_id,
         "expires_at": instant(event.expires_at),
     }
-    return Line("hold", 0, event.lots, (hold_id,), jsonb(details), feature=event.feature)
+    return _line("hold", 0, event.lots, (hold_id,), details, feature=event.feature)
 
 
 def _deducted(event: e.Deducted) -> Line:
-    # What comes most often is written straight away.
-    details = (
-        f'{{"hold_id": {_quoted(event.hold_id)}, "overage": {event.overage},'
-        f' "deducted": {event.amount}, "transfer_to": {_quoted(event.transfer_to)},'
-        f' "deduction_id": "{_id(ids.DEDUCTION, event)}"}}'
-    )
-    return Line(
+    details = {
+        "hold_id": event.hold_id,
+        "overage": event.overage,
+        "deducted": event.amount,
+        "transfer_to": event.transfer_to,
+        "deduction_id": _id(ids.DEDUCTION, event),
+    }
+    return _line(
         "deduction" if event.transfer_to is None else "transfer_out",
         event.overage - event.amount,
         event.captured + event.lots,
         (event.hold_id,),
-        document(details.encode()),
+        details,
         feature=event.feature,
+    )
+
+
+def _plainly_deducted(event: e.Deducted) -> Line:
+    """The same for what comes most often, from one lot alone, written straight away."""
+    if len(event.lots) != 1 or event.captured or (event.hold_id, event.transfer_to) != (None, None):
+        return _deducted(event)
+    (lot,) = event.lots
+    number, grant_id = _grant(lot.grant_id)
+    lots = f'[{{"amount": {lot.amount}, "grant_id": {grant_id}}}]'
+    details = (
+        f'{{"hold_id": null, "overage": {event.overage}, "deducted": {event.amount},'
+        f' "transfer_to": null, "deduction_id": "{_id(ids.DEDUCTION, event)}"}}'
+    )
+    return Line(
+        "deduction",
+        event.overage - event.amount,
+        document(lots.encode()),
+        (number,),
+        document(details.encode()),
+        event.feature,
+        None,
     )
 
 
@@ -174,7 +192,7 @@ def _released(event: e.Released) -> Line:
         "released": event.amount,
     }
     happened_at = event.lapsed_at
-    return Line("release", 0, event.lots, (event.hold_id,), jsonb(details), happened_at=happened_at)
+    return _line("release", 0, event.lots, (event.hold_id,), details, happened_at=happened_at)
 
 
 def _refunded(event: e.Refunded) -> Line:
@@ -186,12 +204,12 @@ def _refunded(event: e.Refunded) -> Line:
         "deduction_id": event.deduction_id,
     }
     total = event.amount - event.overage
-    return Line("refund", total, event.lots, (event.deduction_id,), jsonb(details))
+    return _line("refund", total, event.lots, (event.deduction_id,), details)
 
 
 def _expired(event: e.Expired) -> Line:
-    amount, details = -_sum(event.lots), jsonb({})
-    return Line("expiry", amount, event.lots, (), details, happened_at=event.expired_at)
+    amount, details = -_sum(event.lots), dict[str, Any]()
+    return _line("expiry", amount, event.lots, (), details, happened_at=event.expired_at)
 
 
 def _revoked(event: e.Revoked) -> Line:
@@ -204,7 +222,7 @@ def _revoked(event: e.Revoked) -> Line:
         "written_off": event.written_off,
         "revocation_id": _id(ids.REVOCATION, event),
     }
-    return Line("revocation", -_sum(event.lots), event.lots, (event.grant_id,), jsonb(details))
+    return _line("revocation", -_sum(event.lots), event.lots, (event.grant_id,), details)
 
 
 def _recovered(event: e.Recovered) -> Line:
@@ -213,9 +231,7 @@ def _recovered(event: e.Recovered) -> Line:
         "grant_id": event.grant_id,
         "written_off": event.written_off,
     }
-    return Line(
-        "recovery", -event.amount, (LotAmount(event.grant_id, event.amount),), (), jsonb(details)
-    )
+    return _line("recovery", -event.amount, (LotAmount(event.grant_id, event.amount),), (), details)
 
 
 def _reinstated(event: e.Reinstated) -> Line:
@@ -227,12 +243,12 @@ def _reinstated(event: e.Reinstated) -> Line:
         "debt_cancelled": _sum(event.debt_cancelled),
         "reinstatement_id": _id(ids.REINSTATEMENT, event),
     }
-    return Line(
+    return _line(
         "reinstatement",
         _sum(event.lots),
         event.lots,
         (event.grant_id, *(share.grant_id for share in event.debt_cancelled)),
-        jsonb(details),
+        details,
     )
 
 
@@ -242,18 +258,18 @@ def _expiry_changed(event: e.ExpiryChanged) -> Line:
         "previous": instant(event.previous),
         "expires_at": instant(event.expires_at),
     }
-    return Line("expiry_change", 0, (), (event.grant_id,), jsonb(details))
+    return _line("expiry_change", 0, (), (event.grant_id,), details)
 
 
 def _overage_limit_set(event: e.OverageLimitSet) -> Line:
     details = {"limit": event.limit, "period": event.period}
-    return Line("overage_limit", 0, (), (), jsonb(details))
+    return _line("overage_limit", 0, (), (), details)
 
 
 _LINES: Final[dict[type[Event], Callable[[Any], Line]]] = {
     e.Granted: _granted,
     e.Held: _held,
-    e.Deducted: _deducted,
+    e.Deducted: _plainly_deducted,
     e.Released: _released,
     e.Refunded: _refunded,
     e.Expired: _expired,

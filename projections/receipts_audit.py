@@ -42,6 +42,8 @@ _NAMES: Final[Mapping[str, tuple[str, str, type[Event]]]] = {
     "reinstate": ("reinstatement_id", ids.REINSTATEMENT, e.Reinstated),
 }
 
+_NAMES_NOTHING: Final = ("amount", "", e.Event)
+
 #: Commands on an account that always leave events where they are accepted.
 _LEAVE_EVENTS: Final = frozenset({*_NAMES, "change_expiry", "set_overage_limit"})
 
@@ -96,12 +98,12 @@ class ReceiptsAudit:
         self._told: set[str] = set()
         self._elsewhere: dict[EventRef, _Named] = {}
 
-    def run(self, number: int, caused: Iterable[Sequence[Caused]]) -> None:
-        """Hold the receipts of one range against what events say of it."""
+    def run(self, ranges: range, caused: Iterable[Sequence[Caused]]) -> None:
+        """Hold the receipts of some ranges, side by side, against what events say of them."""
         self._caused, self._told = {}, set()
         for some in caused:
             self._take_in(some)
-        first_id, last_id = bounds(number)
+        first_id, last_id = bounds(ranges)
         with self._log.connection.cursor("receipts", binary=True) as cursor:
             cursor.execute(_RECEIPTS, {"first": first_id, "last": last_id})
             while rows := cursor.fetchmany(_FETCHED_AT_ONCE):
@@ -148,13 +150,18 @@ class ReceiptsAudit:
         command, up_to = row[3], row[8]
         if not events and (command in _LEAVE_EVENTS or answer.released):
             self._witness(row).report("its events", "at least one", "none")
-        if any(event[1] > up_to for event in events):
-            self._witness(row).report("its events up to its position", True, False)
-        if command not in _NAMES:
-            return
-        field, prefix, kind = _NAMES[command]
+        field, prefix, kind = _NAMES.get(command, _NAMES_NOTHING)
         event_id = str(getattr(answer, field))
-        named = next((event for event in events if event[2] == event_id), None)
+        named, late = None, False
+        for event in events:
+            if event[1] > up_to:
+                late = True
+            if event[2] == event_id:
+                named = event
+        if late:
+            self._witness(row).report("its events up to its position", True, False)
+        if not prefix:
+            return
         if event_id in self._told:
             what = f"{field} is told once"
             self._witness(row).report(what, "one receipt", "another one, too")

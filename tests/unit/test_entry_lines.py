@@ -58,4 +58,4 @@ def test_a_deductions_documents(
         merged[leg.grant_id] += leg.amount
     assert line.lots == jsonb([{"amount": n, "grant_id": of} for of, n in merged.items()])
     numbers = {ids.version_of(of) for of in (*merged, *filter(None, (hold_id,)))}
-    assert line.subjects == sorted(numbers)
+    assert list(line.subjects) == sorted(numbers)

@@ -14,7 +14,7 @@ from creditledger.infra.database import connect, connection_pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.read_side import verify_ledger
-from creditledger.projections import models_audit
+from creditledger.projections import models_audit, verify
 from creditledger.projections.appended_audit import AppendedAudit
 from creditledger.projections.catalogue import PROJECTIONS
 from creditledger.projections.entries import Entries
@@ -108,6 +108,25 @@ def test_models_are_compared_some_streams_at_a_time(
     assert {str(d) for d in verify_ledger(shared_database_url, at).differences} == {
         str(d) for d in at_once.differences
     }
+
+
+def test_receipts_are_read_some_ranges_at_a_time(
+    shared_database_url: str,
+    story: LongStory,
+    tampering: Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = story.now + LATER
+    tampering.execute("DELETE FROM receipts WHERE key LIKE '%3'")
+    tampering.execute("UPDATE receipts SET position = 1 WHERE position > 300")
+    at_once = verify_ledger(shared_database_url, at)
+    assert at_once.differences_total > 10
+    head = at_once.position
+    for events in (1, head // 5):
+        monkeypatch.setattr(verify, "_EVENTS_AT_ONCE", events)
+        in_ranges = verify_ledger(shared_database_url, at)
+        assert in_ranges.receipts == at_once.receipts
+        assert {str(d) for d in in_ranges.differences} == {str(d) for d in at_once.differences}
 
 
 def test_rows_that_are_only_added_agree_byte_by_byte(

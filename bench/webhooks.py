@@ -30,6 +30,7 @@ from kafka_broker import some_broker
 from processes import API_KEY, Process
 from provider_bodies import PLANS, PRICES
 from sending import POLAR_SECRET, STRIPE_SECRET, Sending
+from yardstick import Ruler
 
 _DELIVERIES = 8_000
 _CUSTOMERS = 800
@@ -54,18 +55,22 @@ class Found:
     visible_p99_ms: float
 
 
-def show(console: Console, dsn: str, yardstick_per_second: float) -> None:
+def show(console: Console, dsn: str, *, ruler_seconds: int) -> None:
     """Measure on each stream that is to be had, and print a table."""
     table = Table(
         *("stream", "at the edge/s", "ratio", "p50 ms", "p99 ms", "booked/s", "ratio"),
         *("seen p50", "p99 ms"),
         title="Webhooks",
     )
-    _add(table, "PostgreSQL", measure(dsn, {}), yardstick_per_second)
+    ruler = Ruler(dsn, seconds=ruler_seconds)
+    with ruler.beside() as beside:
+        found = measure(dsn, {})
+    _add(table, "PostgreSQL", found, beside.per_second)
     try:
         with some_broker() as address:
-            found = measure(dsn, {"KAFKA_BOOTSTRAP_SERVERS": address})
-            _add(table, "Kafka", found, yardstick_per_second)
+            with ruler.beside() as beside:
+                found = measure(dsn, {"KAFKA_BOOTSTRAP_SERVERS": address})
+            _add(table, "Kafka", found, beside.per_second)
     except pytest.skip.Exception as reason:
         console.print(f"[bold red]WEBHOOKS WERE NOT MEASURED ON KAFKA: {reason}")
     console.print(table)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,3 +72,33 @@ def _found(pattern: str, text: str) -> str:
     if match is None:
         raise RuntimeError(f"pgbench printed no {pattern!r}:\n{text}")
     return match[1]
+
+
+class Beside:
+    """The yardstick's transactions a second before and after something, and their mean."""
+
+    per_second = 0.0
+
+
+class Ruler:
+    """Lays the yardstick on before and after each load, because machines change their pace.
+
+    Sixteen clients, for so many seconds each time; what is measured after one load is what was
+    before the next.
+    """
+
+    def __init__(self, dsn: str, *, seconds: int) -> None:
+        self._dsn = dsn
+        self._seconds = seconds
+        self._last = self._measure()
+
+    @contextmanager
+    def beside(self) -> Iterator[Beside]:
+        """What is done in this block is measured against what is told after it."""
+        beside, before = Beside(), self._last
+        yield beside
+        self._last = self._measure()
+        beside.per_second = (before + self._last) / 2
+
+    def _measure(self) -> float:
+        return measure(self._dsn, clients=16, seconds=self._seconds).per_second

@@ -39,9 +39,9 @@ _LOOK_SECONDS: Final = 0.5
 #: After each pass a worker rests for a moment, longer the more there was to do: under load few
 #: passes then carry many events each, and leave the processor to the commands. One that finds a
 #: single event is hardly held up. A pass of 1,000 events takes a fifth less for each of them than
-#: one of 300; from there on there is little left to gain.
+#: one of 300; half of that is gained here, because readers wait for what they have written.
 _REST_SECONDS_PER_EVENT: Final = 0.002
-_REST_SECONDS_MAX: Final = 0.2
+_REST_SECONDS_MAX: Final = 0.1
 
 _RETRY_SECONDS_MIN: Final = 0.1
 _RETRY_SECONDS_MAX: Final = 5.0

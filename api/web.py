@@ -20,7 +20,9 @@ _GRACE_SECONDS: Final = 10
 def serve_http(settings: Settings, url: str, before: Callable[[], None]) -> None:
     """Serve a migrated database until interrupted; `before` is called when all is made."""
     metrics = Metrics()
-    with service(settings, url, name="creditledger serve", observe=metrics.commit) as running:
+    with service(
+        settings, url, name="creditledger serve", observe=metrics.commit, warm=True
+    ) as running:
         app = create_app(running, metrics)
         before()
         uvicorn.run(

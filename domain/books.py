@@ -228,6 +228,13 @@ class Books:
             found = self._store.load(cold)
             self._loaded.update((stream, found.get(stream, _EMPTY)) for stream in cold)
 
+    def have(self, accounts: Collection[UUID]) -> None:
+        """Have these accounts at hand, loaded with one query."""
+        self.fetch(accounts)
+        for stream in accounts:
+            self.look(CreditAccount, stream)
+        self.shrink()
+
     def remember(self, events: Iterable[Event]) -> None:
         """Find these events by their ids although they are not saved yet."""
         self._decided.extend(events)

@@ -7,7 +7,7 @@ told before it is saved (domain/README.md, 9).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from typing import Any, Final
@@ -79,6 +79,13 @@ class Ledger:
         """
         return self._turns.ready(lambda: forecast(Case(item) for item in ahead))
 
+    def have_at_hand(self, accounts: Collection[UUID]) -> None:
+        """Load accounts before there are commands about them. Raises Unavailable."""
+        with self._turns.ready():
+            # From here on news is learned, also of what is loaded now.
+            pass
+        self._books.have(accounts)
+
     def handle(self, items: Sequence[Wish | Batch]) -> list[Outcome]:
         """Decide these in order, save it all at once, and return what each is told.
 
@@ -137,7 +144,10 @@ class Ledger:
         """
         try:
             for case in cases:
-                self._decide(case)
+                if isinstance(case.item, Batch):
+                    self._decide_batch(case.item, case)
+                else:
+                    case.told.append(self._decide_wish(case.item, case))
         except Unavailable:
             raise
         except Exception:
@@ -145,13 +155,6 @@ class Ledger:
                 raise
             return False
         return True
-
-    def _decide(self, case: Case) -> None:
-        item = case.item
-        if isinstance(item, Batch):
-            self._decide_batch(item, case)
-        else:
-            case.told.append(self._decide_wish(item, case))
 
     def _decide_wish(self, wish: Wish, case: Case) -> tuple[Told, int | None]:
         first = self._first_answer(wish, case)

@@ -20,7 +20,7 @@ from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransacti
 from psycopg.rows import TupleRow
 
 from creditledger.domain import ids
-from creditledger.domain.events import Event
+from creditledger.domain.events import ACCOUNT_EVENTS, Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Snapshot, Stream, Unavailable
@@ -33,7 +33,20 @@ from creditledger.projections.arrays import uuid_array
 #: many short pages and never a long one.
 LOOKED_AT_MAX: Final = 5_000
 
+_ACCOUNT_TOPICS: Final = [kind.TOPIC for kind in ACCOUNT_EVENTS]
+
 _HEAD: Final = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
+
+# The accounts that the newest events are about, those with the newest first.
+_IN_USE: Final = """
+    SELECT originator_id
+      FROM ledger_events
+     WHERE notification_id > (SELECT max(notification_id) FROM ledger_events) - %(events)s
+       AND topic = ANY (%(topics)s)
+     GROUP BY originator_id
+     ORDER BY max(notification_id) DESC
+     LIMIT %(most)s
+"""
 
 # The log from a position on; the states of other topics stay where they are.
 _PAGE: Final = """
@@ -196,6 +209,15 @@ class EventLog:
         with reaching(self._pool) as connection, connection.cursor(binary=True) as cursor:
             rows = cursor.execute(statement, values, prepare=False).fetchall()
         return self._page(rows, after, limit, more=len(rows) == values["rows"])
+
+    def accounts_in_use(self, *, events: int, most: int) -> list[UUID]:
+        """The accounts that the newest so many events are about, those used last first.
+
+        Raises Unavailable.
+        """
+        values = {"events": events, "topics": _ACCOUNT_TOPICS, "most": most}
+        with reaching(self._pool) as connection:
+            return [row[0] for row in connection.execute(_IN_USE, values, prepare=False)]
 
     def _page(self, rows: Sequence[TupleRow], after: int, limit: int, *, more: bool) -> Page:
         events: list[Logged] = []

@@ -207,6 +207,31 @@ def test_what_cannot_be_loaded_ahead_is_nobody_elses_trouble(store: CountingStor
     assert available(store, ADA) == 9
 
 
+def test_what_was_loaded_before_the_first_command_follows_the_log(store: CountingStore) -> None:
+    one, other = ledgers(store)
+    tell(one, grant(10), grant(10, customer_id=BOB))
+    ada, bob = ids.account_id(ADA, "credits"), ids.account_id(BOB, "credits")
+    other.have_at_hand([ada, bob])
+    tell(one, deduct(9))
+    store.loaded.clear()
+    tell(other, deduct(1), deduct(2, customer_id=BOB))
+    assert store.conflicts == 0
+    assert store.loaded == []
+    assert (available(store, ADA), available(store, BOB)) == (0, 8)
+
+
+def test_no_more_is_loaded_before_than_is_kept(store: CountingStore) -> None:
+    one, _ = ledgers(store)
+    tell(one, grant(10), grant(10, customer_id=BOB))
+    small = Ledger(store, now=lambda: NOW, cache_limit=1)
+    small.have_at_hand([ids.account_id(who, "credits") for who in (ADA, BOB)])
+    store.loaded.clear()
+    tell(small, deduct(1, customer_id=BOB))
+    assert store.loaded == []
+    tell(small, deduct(1))
+    assert store.loaded == [{ids.account_id(ADA, "credits")}]
+
+
 class Unreadable(CountingStore):
     """A store of which nothing can be read."""
 

@@ -122,8 +122,9 @@ def history(server: str, sizes: list[int]) -> Grid:
             at.execute("VACUUM ANALYZE entries, entry_subjects")
             for name, position in (("newest", None), ("middle", size // 2), ("oldest", 60)):
                 grid.add(f"page of entries, {name}", at.query_ms(partial(_page, before=position)))
-            rare = partial(entries.entries, customer_id=_CUSTOMER, limit=_PAGE_ROWS, kind="grant")
-            grid.add("page of one rare kind", at.query_ms(rare))
+            of_kind = partial(entries.entries, customer_id=_CUSTOMER, limit=_PAGE_ROWS)
+            for name, kind in (("rare", "grant"), ("common", "deduction")):
+                grid.add(f"page of one {name} kind", at.query_ms(partial(of_kind, kind=kind)))
             story = partial(entries.history, subject=grant, limit=_PAGE_ROWS)
             grid.add("page of what became of a grant", at.query_ms(story))
             moment = at.now - timedelta(seconds=1)

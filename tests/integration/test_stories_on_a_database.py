@@ -6,9 +6,7 @@ clean.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -21,8 +19,8 @@ from creditledger.infra.read_side import verify_ledger
 from creditledger.infra.settings import Settings
 from creditledger.infra.wiring import service
 from provider_bodies import PLANS, PRICES
+from provider_stories import STORIES
 from read_models import catch_up
-from test_body_stories import STORIES
 from webhook_desk import Desk
 
 #: What each read model says, ids, positions and recorded times aside.
@@ -55,7 +53,7 @@ def told(url: str, bodies: list[Body]) -> dict[str, Any]:
     with service(Settings(), url, now=lambda: MID_PERIOD) as parts:
         desk = Desk(parts, now=lambda: MID_PERIOD)
         desk.wish(*PRICES, *PLANS)
-        desk.tell(*map(_as_delivered, bodies))
+        desk.tell(*(body.as_delivered() for body in bodies))
         assert {row["status"] for row in desk.rows()} <= {"done", "ignored"}
         desk.stream.close()
         catch_up(url, EventLog(parts.pool))
@@ -66,14 +64,6 @@ def told(url: str, bodies: list[Body]) -> dict[str, Any]:
             name: sorted(map(str, connection.execute(query).fetchall()))
             for name, query in _SAYING.items()
         }
-
-
-def _as_delivered(body: Body) -> bytes:
-    """A body with an id of its own, as each event of a provider has one."""
-    content = json.loads(body.text)
-    if "id" in content:
-        content["id"] = f"evt_{sha256(body.text.encode()).hexdigest()[:24]}"
-    return json.dumps(content).encode()
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-#: After all that the providers' bodies tell of.
-START = datetime(2026, 12, 1, 12, tzinfo=UTC)
+#: In the middle of a period of the providers' subscriptions.
+START = datetime(2026, 10, 5, 12, tzinfo=UTC)
 
 #: What one step takes, at most; most of what happens happens within the same second.
 _STEP_MICROSECONDS_MAX = 400

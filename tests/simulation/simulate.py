@@ -27,7 +27,7 @@ from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
 from memory_store import MemoryStore
 from moves import WHO, World, prices
 from promises import prove
-from provider_bodies import PRICES
+from provider_bodies import PLANS, PRICES
 from provider_story import ProviderStory
 from reference_model import LARGEST
 from scheduler import Scheduler
@@ -113,7 +113,7 @@ class Simulation:
         self._clients = [
             Client(number, self._machine, self._apis, self._world) for number in range(_CLIENTS + 1)
         ]
-        self._story = ProviderStory(chance)
+        self._story = ProviderStory(chance, known=prices(self._world))
         self._busy = 0
 
     def run(self) -> Played:
@@ -142,7 +142,7 @@ class Simulation:
         calls = [call for client in self._clients for call in client.calls]
         at = scheduler.now()
         prove(self._log, calls, before, at)
-        self._story.prove(self._log)
+        self._story.prove(self._log, self._stream, at)
         if self._read_side is not None:
             self._read_side.judge(at)
         return Played(scheduler.digest, scheduler.steps, len(self._log.log), len(calls))
@@ -153,7 +153,7 @@ class Simulation:
             process.start()
         for client in clients:
             self._occupy("client", partial(client.press, _CALLS_OF_A_CLIENT))
-        self._occupy("operator", partial(operator.enter, *PRICES))
+        self._occupy("operator", partial(operator.enter, *PRICES, *PLANS))
         self._occupy("provider", partial(self._story.deliver, self._stream, self.scheduler))
         self._occupy("storm", self._storm)
 

@@ -107,6 +107,10 @@ class SimulatedStream:
         """How many deliveries have yet to be handled, or to be tried again."""
         return sum(kept.status == "received" for kept in self.kept)
 
+    def parked(self) -> list[str]:
+        """The deliveries that wait for something that was not told."""
+        return sorted(k.delivery.delivery_id for k in self.kept if k.status == "parked")
+
     def close(self) -> None:
         """Nothing is held."""
 

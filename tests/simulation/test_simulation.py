@@ -13,9 +13,12 @@ from uuid import UUID
 import pytest
 from psycopg import Cursor
 
+from creditledger.consumers import runner
+from creditledger.domain import waiting
 from creditledger.domain.books import Books
 from creditledger.domain.events import Event
 from creditledger.domain.ledger import Ledger
+from creditledger.domain.product import Product
 from creditledger.domain.receipt import Outcome, Receipt
 from creditledger.domain.store import Expectation, Unavailable
 from creditledger.infra import group_commit
@@ -141,6 +144,21 @@ def callers_are_told_each_others_answers(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(group_commit, "_tell", confused)
 
 
+def what_is_parked_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_payment_streams", lambda _command: ())
+    monkeypatch.setattr(waiting, "stream_of", lambda _waits_for: UUID(int=0))
+
+
+def the_first_report_of_a_product_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    evolve = Product._evolve
+
+    def stubborn(self: Product, event: Event) -> None:
+        if self.version == 0:
+            evolve(self, event)
+
+    monkeypatch.setattr(Product, "_evolve", stubborn)
+
+
 def batches_are_handled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     def generous(
         cursor: Cursor[Any], projections: Sequence[Projection], *, after: int, to: int
@@ -160,9 +178,11 @@ def batches_are_handled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         a_commit_without_an_answer_counts_as_done,
         a_failed_commit_stays_in_memory,
         callers_are_told_each_others_answers,
+        what_is_parked_waits_for_nothing,
+        the_first_report_of_a_product_stands,
     ],
 )
-def test_a_bug_of_the_write_path_is_found(
+def test_a_bug_of_the_write_path_or_of_the_stream_is_found(
     bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bug(monkeypatch)

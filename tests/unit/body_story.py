@@ -7,15 +7,17 @@ of a story is what the service comes to, without its database.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from creditledger.consumers.reading import Ignored
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.aggregate import Aggregate
 from creditledger.domain.commands import Command
+from creditledger.domain.due import evaluate
 from creditledger.domain.errors import Parked
 from creditledger.domain.link import Link
 from creditledger.domain.payment import Payment
@@ -24,6 +26,7 @@ from creditledger.domain.product import Product
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.subscription import Subscription
 from memory_log import audit
+from memory_store import MemoryStore
 from provider_bodies import PLANS, PRICES, changed, event
 from purchase_story import Story
 from translating import translated
@@ -40,6 +43,13 @@ class Body:
 
     name: str
     text: str = field(repr=False)
+
+    def as_delivered(self) -> bytes:
+        """Its bytes, with an id of its own, as each event of a provider has one."""
+        content = json.loads(self.text)
+        if "id" in content:
+            content["id"] = f"evt_{sha256(self.text.encode()).hexdigest()[:24]}"
+        return json.dumps(content).encode()
 
 
 def told(name: str) -> Body:
@@ -95,14 +105,7 @@ class NewsDesk(Story):
 
     def aggregates(self, kind: type[Aggregate]) -> list[Any]:
         """All aggregates of a kind, from their events."""
-        found = []
-        for stream, events in self.store.streams.items():
-            if isinstance(events[0], kind.EVENTS):
-                aggregate = kind(stream)
-                for told_ in events:
-                    aggregate.apply(told_)
-                found.append(aggregate)
-        return found
+        return aggregates(self.store, kind)
 
     def ending(self) -> dict[str, Any]:
         """All that the news have come to; ids, positions and recorded times aside.
@@ -110,18 +113,7 @@ class NewsDesk(Story):
         Proved by the walk of `creditledger verify` through the log.
         """
         audit(self.store, self.now)
-        return {
-            "accounts": sorted(map(_account, self.aggregates(CreditAccount))),
-            "payments": sorted(_payment(p) for p in self.aggregates(Payment) if p.paid),
-            "subscriptions": sorted(map(_subscription, self.aggregates(Subscription))),
-            "links": sorted((str(link.id), link.customer_id) for link in self.aggregates(Link)),
-            "prices": sorted((str(p.id), repr(p.terms)) for p in self.aggregates(Price)),
-            "products": sorted(
-                (p.reported.product_id, p.reported.name, p.reported.active)
-                for p in self.aggregates(Product)
-            ),
-            "parked": sorted(self.parked),
-        }
+        return ending(self.store, self.now) | {"parked": sorted(self.parked)}
 
     def net(self) -> dict[str, int]:
         """What each payment has granted, less what was taken of its grants in all."""
@@ -137,6 +129,44 @@ class NewsDesk(Story):
             for payment in sorted(self.aggregates(Payment), key=lambda p: str(p.provider_id))
             if payment.granted
         }
+
+
+def aggregates(log: MemoryStore, kind: type[Aggregate]) -> list[Any]:
+    """All aggregates of a kind in a log, from their events."""
+    found = []
+    for stream, events in log.streams.items():
+        if events and isinstance(events[0], kind.EVENTS):
+            aggregate = kind(stream)
+            for event_ in events:
+                aggregate.apply(event_)
+            found.append(aggregate)
+    return found
+
+
+def ending(log: MemoryStore, at: datetime, *, beside: Collection[str] = ()) -> dict[str, Any]:
+    """What a log has come to at a moment; ids, positions and recorded times aside.
+
+    What these customers have who are `beside` the story is left out.
+    """
+    accounts = (evaluate(account, at) for account in aggregates(log, CreditAccount))
+    payments = (payment for payment in aggregates(log, Payment) if payment.paid)
+    subscriptions = aggregates(log, Subscription)
+    links = aggregates(log, Link)
+    return {
+        "accounts": sorted(_account(a) for a in accounts if a.customer_id not in beside),
+        "payments": sorted(_payment(p) for p in payments if p.customer_id not in beside),
+        "subscriptions": sorted(
+            _subscription(s) for s in subscriptions if s.customer_id not in beside
+        ),
+        "links": sorted(
+            (str(link.id), link.customer_id) for link in links if link.customer_id not in beside
+        ),
+        "prices": sorted((str(p.id), repr(p.terms)) for p in aggregates(log, Price)),
+        "products": sorted(
+            (p.reported.product_id, p.reported.name, p.reported.active)
+            for p in aggregates(log, Product)
+        ),
+    }
 
 
 def _account(account: CreditAccount) -> tuple[Any, ...]:

@@ -11,8 +11,9 @@ Refused                          a rule of the domain says no; remembered by the
 ├── TransferNotRefundable
 ├── BalanceLimitExceeded
 ├── PaymentAlreadyGranted
-└── BatchRefused
-Invalid                          the command does not fit the account or the clock; not remembered
+├── BatchRefused
+└── Untimely                     422, told as Invalid: at another moment it would fit
+Invalid                          422, the command fits at no moment; not remembered
 └── KeyReused                    the key belongs to another command; not remembered
 Parked                           a provider's news that cannot be booked yet; tried again later
 Failed                           a fault of the service; nothing was done
@@ -136,6 +137,10 @@ class Invalid(LedgerError):
     code = "invalid_request"
 
 
+class Untimely(Refused, Invalid):
+    """{field}: {reason}."""
+
+
 class KeyReused(LedgerError):
     """The idempotency key {idempotency_key} was used for another command: take a new key."""
 
@@ -165,4 +170,4 @@ def _family(kind: type[LedgerError]) -> Iterator[type[LedgerError]]:
         yield from _family(member)
 
 
-_BY_CODE = {kind.code: kind for kind in _family(LedgerError) if hasattr(kind, "code")}
+_BY_CODE = {kind.code: kind for kind in _family(LedgerError) if "code" in vars(kind)}

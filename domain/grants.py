@@ -12,7 +12,7 @@ from creditledger.domain.amounts import CREDITS_MAX, Credits, Money
 from creditledger.domain.books import Books
 from creditledger.domain.commands import ChangeExpiry, GrantCredits
 from creditledger.domain.due import settle
-from creditledger.domain.errors import BalanceLimitExceeded, GrantNotFound, Invalid
+from creditledger.domain.errors import BalanceLimitExceeded, GrantNotFound, Invalid, Untimely
 from creditledger.domain.lots import Lot
 from creditledger.domain.trails import Trail
 
@@ -188,8 +188,8 @@ def ensure_room(account: CreditAccount, amount: int, *, repays: bool = False) ->
 
 
 def refuse_expiry(expires_at: datetime, effective_at: datetime, now: datetime) -> None:
-    """Raise Invalid where an expiry is past, or not after the start."""
-    if expires_at <= effective_at:
+    """Raise Untimely where an expiry is past, Invalid where it is not after another start."""
+    if expires_at <= effective_at != now:
         reason = (
             f"is {answers.instant(expires_at)}, which is not after the start, "
             f"{answers.instant(effective_at)}"
@@ -197,7 +197,7 @@ def refuse_expiry(expires_at: datetime, effective_at: datetime, now: datetime) -
         raise Invalid(field="expires_at", reason=reason)
     if expires_at <= now:
         reason = f"is {answers.instant(expires_at)}, which is past (now {answers.instant(now)})"
-        raise Invalid(field="expires_at", reason=reason)
+        raise Untimely(field="expires_at", reason=reason)
 
 
 def _expiry(command: GrantCredits, effective_at: datetime) -> datetime | None:

@@ -29,7 +29,6 @@ from creditledger.domain.case import (
 from creditledger.domain.errors import (
     BatchRefused,
     Failed,
-    Invalid,
     KeyReused,
     LedgerError,
     Refused,
@@ -111,7 +110,6 @@ class Ledger:
             self._books.begin(forecast(cases))
             self._books.foresee(grants_ahead(cases, self._books))
             base = self._settle(cases)
-            self._look_again(cases)
         except BaseException:
             # What was decided is not saved, so the accounts at hand must not show it.
             self._books.abandon()
@@ -312,25 +310,6 @@ class Ledger:
         base = self._store.append(events, receipts, self._books.expectations(events))
         self._turns.saved(base, len(events))
         return base
-
-    def _look_again(self, cases: Sequence[Case]) -> None:
-        """Look the keys up of what nothing will be remembered of.
-
-        Their first try may have been on its way to the store when they were decided. All saves
-        wait for each other, so it was there before this one was.
-        """
-        unfit = [
-            (case, index, wish, wish.receipt_id)
-            for case in cases
-            for index, (wish, (told, _)) in enumerate(zip(case.wishes(), case.told, strict=False))
-            if isinstance(told, Invalid) and wish.receipt_id is not None
-        ]
-        if unfit:
-            self._first.update(self._store.receipts({receipt_id for *_, receipt_id in unfit}))
-        for case, index, wish, _ in unfit:
-            first = self._first_answer(wish, case)
-            if first is not None:
-                case.told[index] = first, None
 
     def _contested(self, cases: Sequence[Case]) -> list[Case]:
         """Somebody was first: find who is affected, directly or through others, and start those

@@ -18,7 +18,7 @@ from creditledger.domain.amounts import CREDITS_MAX
 from creditledger.domain.books import Books
 from creditledger.domain.deductions import deduct_credits, set_overage_limit
 from creditledger.domain.due import settle
-from creditledger.domain.errors import Invalid
+from creditledger.domain.errors import Invalid, Untimely
 from creditledger.domain.grants import change_expiry, grant_credits
 from creditledger.domain.holds import capture_hold, hold_credits, release_hold
 from creditledger.domain.link import close_link, link_customer
@@ -51,13 +51,13 @@ class Rule(NamedTuple):
 
 
 def refuse_misfit(command: c.Command, now: datetime) -> None:
-    """Raise Invalid where a command cannot be, whatever the accounts hold (2.1 and 3.6).
+    """Raise Invalid or Untimely where a command cannot be, whatever the accounts hold (2.1, 3.6).
 
     Callers have looked at the shape of what they were sent; credits are not left to them alone.
     """
     if command.happened_at is not None and command.happened_at > now:
         reason = f"lies in the future (now {answers.instant(now)})"
-        raise Invalid(field="happened_at", reason=reason)
+        raise Untimely(field="happened_at", reason=reason)
     for field, least in _RANGES_OF[type(command)]:
         credits_ = getattr(command, field)
         if isinstance(credits_, int) and not least <= credits_ <= CREDITS_MAX:

@@ -78,7 +78,7 @@ class Proof:
 
     def _as_told(self, command: Command) -> None:
         receipt = self._receipts.get(command.key)
-        if command.answer.get("code") == "invalid_request":
+        if command.answer.get("code") == "invalid_request" and "receipt_id" not in command.answer:
             assert receipt is None, command
             return
         assert receipt is not None, command

@@ -174,9 +174,27 @@ def test_what_does_not_fit_does_not_use_the_key_up(api: Api) -> None:
     key = new_key()
     path = f"/v1/customers/{new_customer()}/grants"
 
-    for wrong in ({"amount": 0}, {"amount": 5, "expires_at": "2020-01-01T00:00:00Z"}):
+    for wrong in ({"amount": 0}, {"amount": 5, "source": "nowhere"}):
         assert api.post(path, wrong, key=key).status_code == 422
     assert api.post(path, {"amount": 5}, key=key).status_code == 201
+
+
+def test_what_came_too_late_uses_the_key_up(api: Api) -> None:
+    customer, key = new_customer(), new_key()
+    path = f"/v1/customers/{customer}/grants"
+    late = {"amount": 5, "expires_at": "2020-01-01T00:00:00Z"}
+
+    first = api.post(path, late, key=key)
+    again = api.post(path, late, key=key)
+    mended = api.post(path, {"amount": 5}, key=key)
+
+    assert (first.status_code, first.json()["code"]) == (422, "invalid_request")
+    assert first.json()["field"] == "expires_at"
+    assert again.json() == first.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert mended.json()["code"] == "idempotency_key_reused"
+    receipt = api.http.get(f"/v1/receipts/{first.json()['receipt_id']}").json()
+    assert receipt["outcome"] == "invalid_request"
 
 
 def test_defaults_that_are_written_out_are_the_same_command(api: Api) -> None:

@@ -48,7 +48,7 @@ def prove(log: MemoryStore, calls: Sequence[Call], world: World, at: datetime) -
 def _prove_answers(call: Call) -> None:
     """The first answer that is remembered is the answer, whoever tells it and how often.
 
-    What was invalid is not remembered (domain/README.md, 9.3): by another clock it may be valid.
+    What is invalid is invalid at every moment, and not remembered (domain/README.md, 9.3).
     """
     first = call.remembered
     for answer in call.answers:

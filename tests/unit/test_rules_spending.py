@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from creditledger.domain.amounts import CREDITS_MAX
-from creditledger.domain.errors import BalanceLimitExceeded, InsufficientCredits
+from creditledger.domain.errors import BalanceLimitExceeded, InsufficientCredits, Untimely
 from given_when_then import (
     DAY,
     HOUR,
@@ -239,7 +239,8 @@ def test_when_it_happened_is_kept_and_decides_nothing(ago: timedelta) -> None:
 
 def test_nothing_happened_in_the_future() -> None:
     """3.6"""
-    given(granted(5)).when(deduct(5, happened_at=NOW + TICK)).then_invalid("happened_at")
+    story = given(granted(5)).when(deduct(5, happened_at=NOW + TICK))
+    story.then_refused(Untimely, field="happened_at")
 
 
 def test_events_say_who_wished_it_and_with_what() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from fastapi import Request, Security
@@ -20,8 +21,12 @@ BEARER: Final = HTTPBearer(
 )
 
 
+@cache
 def needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """A dependency: the caller, whose key has this scope. Raises Problem (401, 403)."""
+    """A dependency: the caller, whose key has this scope. Raises Problem (401, 403).
+
+    One for each scope, so that a request is asked once where a route and its endpoint need it.
+    """
 
     sent: Any = Security(BEARER, scopes=[scope])
 

@@ -26,6 +26,7 @@ from creditledger.api.reading import (
     parse_json,
     query_of,
     read_body,
+    refuse_unknown,
     require_json,
 )
 from creditledger.api.values import Key, Truth
@@ -35,6 +36,9 @@ from creditledger.infra.clients import Caller
 from creditledger.infra.fingerprint import fingerprint
 
 _KEY: Final[Callable[[Any], str]] = TypeAdapter(Key).validator.validate_python
+
+#: What commands take from the query.
+_PARAMETERS: Final = ("dry_run",)
 
 
 def command_parameters(
@@ -96,11 +100,9 @@ class CommandRequest:
 def _dry_run(query: Mapping[str, str]) -> bool:
     if not query:
         return False
-    for name, value in query.items():
-        if name != "dry_run":
-            raise invalid(name, "is not known here")
-        if value not in ("true", "false"):
-            raise invalid(name, "should be true or false")
+    refuse_unknown(query, _PARAMETERS)
+    if query["dry_run"] not in ("true", "false"):
+        raise invalid("dry_run", "should be true or false")
     return query["dry_run"] == "true"
 
 

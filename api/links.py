@@ -81,6 +81,7 @@ def links(service: Service, desk: Desk) -> APIRouter:
         operation_id="link_customer",
         response_model=LinkAnswer,
         responses=problems(*ENTERED),
+        dependencies=[Depends(needs("admin"))],
     )
     async def link_customer(
         provider: ProviderInPath,

@@ -172,6 +172,7 @@ def prices(service: Service, desk: Desk) -> APIRouter:
         operation_id="set_price",
         response_model=PriceAnswer,
         responses=problems(*ENTERED),
+        dependencies=[Depends(needs("admin"))],
     )
     async def set_price(
         provider: ProviderInPath,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from email.message import Message
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 from urllib.parse import parse_qsl
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response, params
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from creditledger.api.problems import Problem, invalid
+from creditledger.api.problems import Problem, invalid, unfit
 
 #: Far more than any command needs, and little enough to be held for each connection.
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -34,18 +35,42 @@ _ONCE: Final = frozenset(
 class StrictRoute(APIRoute):
     """A route of FastAPI whose JSON and query are read as strictly as those of commands."""
 
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        dependencies: Sequence[params.Depends] | None = None,
+        **options: Any,
+    ) -> None:
+        known = frozenset(_parameters(endpoint))
+
+        async def check(request: Request) -> None:
+            refuse_unknown(query_of(request.scope), known)
+
+        # After the others, so that who may not ask at all is told that first.
+        asked = [*(dependencies or ()), Depends(check)]
+        super().__init__(path, endpoint, dependencies=asked, **options)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         has_body = self.body_field is not None
 
         async def strict(request: Request) -> Response:
             headers = headers_of(request.scope)
-            query_of(request.scope)
             if has_body:
                 require_json(headers)
             return await handle(_StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+def _parameters(endpoint: Callable[..., Any]) -> Iterator[str]:
+    """The names that an endpoint takes from the query, one by one or as a model's fields."""
+    for name, hint in get_type_hints(endpoint, include_extras=True).items():
+        if any(isinstance(said, params.Query) for said in getattr(hint, "__metadata__", ())):
+            is_model = isinstance(hint.__origin__, type) and issubclass(hint.__origin__, BaseModel)
+            yield from hint.__origin__.model_fields if is_model else (name,)
 
 
 class _StrictRequest(Request):
@@ -89,6 +114,13 @@ def query_of(scope: Scope) -> dict[str, str]:
         name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise invalid(name, "is given more than once")
     return query
+
+
+def refuse_unknown(query: Mapping[str, str], known: Collection[str]) -> None:
+    """Raise Problem where the query says what nobody would hear, such as a dry run of a setting."""
+    unknown = [name for name in query if name not in known]
+    if unknown:
+        raise unfit([{"field": name, "reason": "is not known here"} for name in unknown])
 
 
 def require_json(headers: dict[bytes, bytes]) -> None:

@@ -261,6 +261,7 @@ def _deciding(service: Service, desk: Desk) -> APIRouter:
         responses=problems(
             *ENTERED, "delivery_not_found", "payment_not_found", "payment_already_granted"
         ),
+        dependencies=[Depends(needs("admin"))],
     )
     async def assign(
         delivery_id: _Id,

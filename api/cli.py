@@ -19,6 +19,7 @@ from creditledger.api import (
 from creditledger.api.asyncapi import document, dumped
 from creditledger.api.cli_database import database_connection
 from creditledger.api.cli_tables import print_table
+from creditledger.api.listening import CannotListen
 from creditledger.domain.store import Unavailable
 from creditledger.infra.clients import ClientRefused
 from creditledger.infra.embedded_postgres import EmbeddedPostgresFailed
@@ -34,6 +35,7 @@ from creditledger.projections.runner import PoisonedEvent
 
 #: What goes wrong by no fault of ours, and is told in one sentence.
 _EXPECTED = (
+    CannotListen,
     ClientRefused,
     EmbeddedPostgresFailed,
     InvalidSettings,

@@ -17,7 +17,8 @@ from typing import Annotated, Final
 
 import typer
 
-from creditledger.api.jobs import Job, run_jobs
+from creditledger.api.jobs import Job, chosen_jobs, run_jobs
+from creditledger.api.listening import require_free_address
 from creditledger.api.processes import (
     ProcessEnded,
     interrupted_once,
@@ -32,6 +33,8 @@ from creditledger.infra.sandbox import SANDBOX_FILE, webhook_secrets, with_sandb
 from creditledger.infra.settings import PREFIX, Settings, load_settings, without_password
 from creditledger.infra.wiring import ready_database, service
 
+_LOG = logging.getLogger(__name__)
+
 #: Objects that are made, beyond those that went, before Python looks for cycles among the young
 #: ones, and how much more rarely among the older ones. What is kept for some time (accounts, the
 #: receipts of the last ten or twenty thousand commands) has none and comes and goes below this, so
@@ -44,6 +47,8 @@ _Parent = Annotated[int | None, typer.Option(hidden=True)]
 def up() -> None:
     """Run everything: the embedded PostgreSQL where no other is set, the API and the worker."""
     settings = load_settings()
+    # Whoever else answers there would be taken for our own API.
+    require_free_address(settings)
     with interrupted_once():
         try:
             _up(settings)
@@ -67,10 +72,15 @@ def serve(parent: _Parent = None) -> None:
     from creditledger.api.web import serve_http  # noqa: PLC0415
 
     settings = _begin(parent)
+    require_free_address(settings)
     url = ready_database(settings)
+
+    def listening() -> None:
+        _log_start(parent, f"serving on {settings.address}")
+
     with interrupted_once(), suppress(KeyboardInterrupt):
         _tell_first_key(settings, url)
-        serve_http(settings, url, before=_collect_rarely)
+        serve_http(settings, url, before=_collect_rarely, listening=listening)
 
 
 def work(
@@ -87,9 +97,11 @@ def work(
     url = ready_database(settings)
     with interrupted_once():
         try:
+            chosen = chosen_jobs(settings, jobs or [])
             with service(settings, url, name="creditledger work") as running:
                 _collect_rarely()
-                run_jobs(running, jobs or [], heartbeat)
+                _log_start(parent, f"working on {', '.join(job.value for job in chosen)}")
+                run_jobs(running, chosen, heartbeat)
         except KeyboardInterrupt:
             pass
         except ProcessEnded as ended:
@@ -178,3 +190,9 @@ def _begin(parent: int | None) -> Settings:
     if parent is not None:
         stop_with_parent(parent)
     return settings
+
+
+def _log_start(parent: int | None, what: str) -> None:
+    """Say what this process does, unless `creditledger up` started it and has said so."""
+    if parent is None:
+        _LOG.info("%s; stop with Ctrl-C", what)

@@ -15,6 +15,7 @@ from creditledger.consumers.worker import consume
 from creditledger.infra.heartbeat import SILENT_SECONDS_MAX, Stop, beat
 from creditledger.infra.read_side import keep_up
 from creditledger.infra.reconciliation_schedule import reconcile_until
+from creditledger.infra.settings import Settings
 from creditledger.infra.sweeper import sweep_until
 from creditledger.infra.wiring import Service, machine_clock
 
@@ -34,17 +35,25 @@ class Job(Enum):
     PUBLISHER = "publisher"
 
 
+def chosen_jobs(settings: Settings, named: Sequence[Job]) -> Sequence[Job]:
+    """The jobs that were named, each once; without any, all that the settings allow.
+
+    Raises ProcessEnded for a publisher without Kafka.
+    """
+    with_kafka = settings.kafka_bootstrap_servers is not None
+    if Job.PUBLISHER in named and not with_kafka:
+        raise ProcessEnded("the publisher needs CREDITLEDGER_KAFKA_BOOTSTRAP_SERVERS")
+    allowed = [job for job in Job if with_kafka or job != Job.PUBLISHER]
+    return list(dict.fromkeys(named or allowed))
+
+
 def run_jobs(running: Service, jobs: Sequence[Job], heartbeat: Path | None = None) -> None:
-    """Do these jobs until interrupted; without any, all that the settings allow.
+    """Do these jobs until interrupted.
 
     While all of them are at it, the `heartbeat` file is touched every second. Raises ProcessEnded
-    where one of them ends by itself, and for a publisher without Kafka.
+    where one of them ends by itself.
     """
-    with_kafka = running.settings.kafka_bootstrap_servers is not None
-    if Job.PUBLISHER in jobs and not with_kafka:
-        raise ProcessEnded("the publisher needs CREDITLEDGER_KAFKA_BOOTSTRAP_SERVERS")
-    chosen = dict.fromkeys(jobs or [job for job in Job if with_kafka or job != Job.PUBLISHER])
-    stops = {job: Stop() for job in chosen}
+    stops = {job: Stop() for job in jobs}
     threads = [
         threading.Thread(target=_DOING[job], args=(running, stop), name=job.value)
         for job, stop in stops.items()

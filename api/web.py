@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -17,15 +18,20 @@ from creditledger.infra.wiring import service
 _GRACE_SECONDS: Final = 10
 
 
-def serve_http(settings: Settings, url: str, before: Callable[[], None]) -> None:
-    """Serve a migrated database until interrupted; `before` is called when all is made."""
+def serve_http(
+    settings: Settings, url: str, *, before: Callable[[], None], listening: Callable[[], None]
+) -> None:
+    """Serve a migrated database until interrupted.
+
+    `before` is called when all is made, `listening` when requests are taken.
+    """
     metrics = Metrics()
     with service(
         settings, url, name="creditledger serve", observe=metrics.commit, warm=True
     ) as running:
         app = create_app(running, metrics)
         before()
-        uvicorn.run(
+        config = uvicorn.Config(
             app,
             host=settings.host,
             port=settings.port,
@@ -38,3 +44,17 @@ def serve_http(settings: Settings, url: str, before: Callable[[], None]) -> None
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
+        _Server(config, listening).run()
+
+
+class _Server(uvicorn.Server):
+    """One that says when it has begun to listen."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._listening()

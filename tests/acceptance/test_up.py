@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -24,13 +24,17 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Installation:
     """A folder with data, a port, and the command line with these settings."""
 
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.folder = folder
         self.log = folder / "up.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("CREDITLEDGER_")}
@@ -53,12 +57,16 @@ class Installation:
         assert (done.returncode == 0) == succeeds, done.stdout + done.stderr
         return done
 
-    @contextmanager
-    def up(self) -> Iterator[subprocess.Popen[bytes]]:
+    def up(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """Everything, running and ready; stopped at the end if it still runs."""
+        return self.running("up", until="Ready")
+
+    @contextmanager
+    def running(self, *arguments: str, until: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A command that has printed this; stopped at the end if it still runs."""
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [*COMMAND, "up"],
+                [*COMMAND, *arguments],
                 env={**self.environment, "PYTHONUNBUFFERED": "1"},
                 cwd=self.folder,
                 stdout=log,
@@ -66,7 +74,7 @@ class Installation:
                 start_new_session=True,
             )
         try:
-            self.wait_for("Ready", process)
+            self.wait_for(until, process)
             yield process
         finally:
             if process.poll() is None:
@@ -74,7 +82,7 @@ class Installation:
                 process.wait(STOP_SECONDS)
 
     def wait_for(self, text: str, process: subprocess.Popen[bytes]) -> None:
-        """Wait until `up` has printed this."""
+        """Wait until the command has printed this."""
         deadline = time.monotonic() + START_SECONDS
         while text not in self.printed():
             assert process.poll() is None, self.printed()
@@ -82,7 +90,7 @@ class Installation:
             time.sleep(0.05)
 
     def printed(self) -> str:
-        """All that `up` has printed in this run."""
+        """All that it has printed in this run."""
         return self.log.read_text()
 
     def processes(self) -> dict[int, str]:
@@ -187,19 +195,54 @@ def test_after_up_itself_was_killed_the_next_one_starts(installation: Installati
 
 
 @pytest.mark.slow
-def test_a_port_in_use_is_said_and_stops_everything(installation: Installation) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", installation.port))
-        taken.listen()
-        done = installation.run("up", succeeds=False)
-    assert "address already in use" in done.stderr
-    assert "`creditledger serve` ended by itself" in done.stderr
-    installation.wait_until_nothing_runs()
+def test_where_another_ledger_has_the_port_nothing_is_started(installation: Installation) -> None:
+    with installation.up(), quick_folder("creditledger-test-") as folder:
+        other = Installation(folder, port=installation.port)
+        for command in ("up", "serve"):
+            done = other.run(command, succeeds=False)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr == (
+                f"creditledger: 127.0.0.1:{installation.port} is taken:"
+                " stop what listens there, or set CREDITLEDGER_PORT\n"
+            )
+        assert not (folder / "data").exists()
+
+
+@pytest.mark.slow
+def test_an_address_of_another_machine_is_refused(installation: Installation) -> None:
+    installation.environment["CREDITLEDGER_HOST"] = "192.0.2.1"
+    done = installation.run("up", succeeds=False)
+    assert f"nothing can listen on 192.0.2.1:{installation.port}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (installation.folder / "data").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("serve",), "serving on http://127.0.0.1:{port}; stop with Ctrl-C"),
+        (("work", "sweeper", "projections"), "working on sweeper, projections; stop with Ctrl-C"),
+    ],
+)
+def test_each_process_alone_says_what_it_does(
+    installation: Installation, command: tuple[str, ...], said: str
+) -> None:
+    with installation.up():
+        assert "serving on" not in installation.printed()
+        assert "working on" not in installation.printed()
+        with quick_folder("creditledger-test-") as folder:
+            other = Installation(folder)
+            other.environment["CREDITLEDGER_DATA_DIR"] = str(installation.folder / "data")
+            with other.running(*command, until=said.format(port=other.port)) as process:
+                process.terminate()
+                assert process.wait(STOP_SECONDS) == 0
 
 
 @pytest.mark.slow
 def test_a_second_one_on_the_same_folder_is_refused(installation: Installation) -> None:
     with installation.up():
+        installation.environment["CREDITLEDGER_PORT"] = str(free_port())
         done = installation.run("up", succeeds=False)
     assert "another process is running the PostgreSQL" in done.stderr
     assert "Traceback" not in done.stderr

@@ -164,6 +164,8 @@ def _item(wish: Wish, told: Receipt | LedgerError, *, dry_run: bool) -> dict[str
 
 def _refused(receipt: Receipt, *, dry_run: bool) -> tuple[int, dict[str, Any]]:
     values = {**receipt.answer, **_proof(receipt, dry_run=dry_run)}
+    # The caller knows; it is kept for those who look the receipt up.
+    values.pop("asked", None)
     body = problems.body_of(receipt.outcome, values.pop("detail"), values)
     return body["status"], body
 

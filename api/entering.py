@@ -66,6 +66,7 @@ async def enter(desk: Desk, caller: Caller, command: Command, key: str | None) -
     assert isinstance(outcome, Receipt)
     if outcome.outcome != ACCEPTED:
         values = dict(outcome.answer)
+        values.pop("asked", None)
         raise Problem(outcome.outcome, values.pop("detail"), None, **values)
     return {**outcome.answer, "position": outcome.position}
 

@@ -129,6 +129,8 @@ async def _with_history(
 
 
 def _receipt(receipt: Receipt) -> dict[str, Any]:
+    answer = dict(receipt.answer)
+    asked = answer.pop("asked", None)
     return {
         "receipt_id": receipt.public_id,
         "client_id": receipt.client_id,
@@ -138,7 +140,8 @@ def _receipt(receipt: Receipt) -> dict[str, Any]:
         "asset": receipt.asset,
         "accepted": receipt.outcome == ACCEPTED,
         "outcome": receipt.outcome,
-        "answer": receipt.answer,
+        "asked": asked,
+        "answer": answer,
         "position": receipt.position,
         "recorded_at": answers.instant(receipt.recorded_at),
     }

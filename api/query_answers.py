@@ -169,7 +169,15 @@ class RefusalAnswer(Told):
     customer_id: str | None
     asset: str | None
     outcome: str = Field(description="`accepted`, or the problem's code")
-    answer: dict[str, Any]
+    asked: dict[str, Any] | None = Field(
+        description="The fields of the refused command, those that it left out by their "
+        "defaults; its customer and asset stand beside, where they are known. null for accepted "
+        "commands, whose entries say it, for batches, and where it was refused by a release that "
+        "did not keep this"
+    )
+    answer: dict[str, Any] = Field(
+        description="What it was told; of a refusal, `detail` and the values of what was there"
+    )
     position: Figure
     recorded_at: Moment
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from creditledger.domain import ids
+from creditledger.domain import answers, ids
 from creditledger.domain.books import TIME, Books
 from creditledger.domain.case import (
     Case,
@@ -260,6 +260,7 @@ class Ledger:
         except Refused as refusal:
             self._assert_only_due(refusal)
             answer, outcome = {"detail": refusal.message, **refusal.values}, refusal.code
+            answer["asked"] = answers.asked(command, books.subject)
         except LedgerError as error:
             self._assert_only_due(error)
             self._collect(case)

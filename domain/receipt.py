@@ -72,9 +72,10 @@ class Receipt:
     """What one wish was told.
 
     `outcome` is `accepted` or the code of the refusal; `answer` the body for the caller (the
-    values of the refusal, with its sentence as `detail`), without the position; `position` is
-    where in the log the change stands. `replayed` tells that this is a first answer again. A wish
-    without a key has a receipt, too, with the nil UUID, which is told and not stored.
+    values of the refusal, with its sentence as `detail`), without the position. A refusal's has
+    `asked` beside, which the caller is not told: what the command was, for those who look it up.
+    `position` is where in the log the change stands. `replayed` tells that this is a first answer
+    again. A wish without a key has a receipt, too, with the nil UUID, which is told and not stored.
     """
 
     id: UUID

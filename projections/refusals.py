@@ -77,6 +77,8 @@ def _place(text: str | None) -> tuple[datetime | None, UUID | None]:
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
+    answer = msgspec.json.decode(row["answer"])
+    asked = answer.pop("asked", None)
     return {
         "receipt_id": ids.stream_id(ids.RECEIPT, row["receipt_id"]),
         "idempotency_key": row["key"],
@@ -84,7 +86,8 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
         "customer_id": row["customer_id"],
         "asset": row["asset"],
         "outcome": row["outcome"],
-        "answer": msgspec.json.decode(row["answer"]),
+        "asked": asked,
+        "answer": answer,
         "position": row["position"],
         "recorded_at": instant(row["recorded_at"]),
     }

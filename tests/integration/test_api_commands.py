@@ -120,6 +120,7 @@ def test_a_refusal_tells_its_code_and_the_values_that_matter(
     assert {"type", "title", "status", "detail", "code"} <= problem.keys()
     assert problem["status"] == refusal.status
     assert refusal.values.items() <= problem.items()
+    assert "asked" not in problem
     assert api.head() == head
 
 

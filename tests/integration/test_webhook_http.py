@@ -157,6 +157,7 @@ class TestTheWholeWay:
         eventually(lambda: working.available("org%20guest%2F7") == 600)
         other = working.ask("POST", path, json={"customer_id": "org_other"})
         assert_problem(other, 409, "payment_already_granted")
+        assert "asked" not in other.json()
 
     def test_a_replay_tries_again_and_books_nothing_twice(self, working: Caller) -> None:
         working.set_price()

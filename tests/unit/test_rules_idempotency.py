@@ -192,6 +192,7 @@ def test_a_receipt_says_who_was_refused_what_and_why(desk: Desk) -> None:
         "available": 10,
         "required": 11,
         "overage_left": 0,
+        "asked": {"amount": 11},
     }
 
 

@@ -27,8 +27,13 @@ from creditledger.infra.kafka_connection import NoTopic
 from creditledger.infra.migrate import MigrationRefused, migrate
 from creditledger.infra.provider_lists import ProviderAway, ProviderRefused
 from creditledger.infra.reconciliation_schedule import NoKey
-from creditledger.infra.sandbox import create_sandbox_key, webhook_secrets, with_sandbox_secrets
-from creditledger.infra.settings import InvalidSettings, load_settings, redacted, unknown_variables
+from creditledger.infra.sandbox import (
+    create_sandbox_key,
+    told_settings,
+    webhook_secrets,
+    with_sandbox_secrets,
+)
+from creditledger.infra.settings import InvalidSettings, load_settings, unknown_variables
 from creditledger.infra.wiring import NoDatabase, database
 from creditledger.projections.rebuild import RebuildRefused
 from creditledger.projections.runner import PoisonedEvent
@@ -103,7 +108,7 @@ def sandbox() -> None:
 @app.command("settings")
 def settings_command() -> None:
     """Print the settings in force, without secrets."""
-    print_table(("variable", "in force"), redacted(load_settings()).items())
+    print_table(("variable", "in force"), told_settings(load_settings()).items())
     for name in unknown_variables():
         print(f"{name} is set, but it is no setting of this version", file=sys.stderr)
 

@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 
 from creditledger.infra.database import connect, conninfo
 from creditledger.infra.settings import Settings, load_settings
-from creditledger.infra.wiring import database, require_migrated
+from creditledger.infra.wiring import database, require_data, require_migrated
 
 T = TypeVar("T")
 
@@ -21,8 +21,10 @@ _NAME = "creditledger command"
 
 @contextmanager
 def migrated_database(settings: Settings | None = None) -> Iterator[str]:
-    """The address of the database, which has this version's tables."""
-    with database(settings or load_settings()) as url:
+    """The address of the database, which has this version's tables; nothing is made for it."""
+    settings = settings or load_settings()
+    require_data(settings)
+    with database(settings) as url:
         require_migrated(url)
         yield url
 

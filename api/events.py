@@ -38,7 +38,11 @@ class EventFilter(BaseModel):
     limit: Limit | None = Field(
         default=None, description=f"{PAGE_DEFAULT} for a page; a stream has no limit without one"
     )
-    customer_id: CustomerId | None = None
+    customer_id: CustomerId | None = Field(
+        default=None,
+        description="Only events of this customer's accounts; payments, links and subscriptions"
+        " have streams of their own and are left out",
+    )
     type: Annotated[str, Field(pattern=r"^[A-Za-z]{1,64}$")] | None = Field(
         default=None, description="Only this type", examples=["Deducted"]
     )

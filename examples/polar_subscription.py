@@ -35,11 +35,13 @@ def play(beside: Demo) -> None:
     _order(demo, 2, "subscription_update", now, state, back, begun)
     demo.wait_for("available after going up: 4000 − 1000 are granted", 4000)
 
+    print("Cancel there, too, for the end of a period that lasts 20 more days: all stays till then")
     ending = {"CANCEL_AT_PERIOD_END": True, "ENDS_AT": end.isoformat(), "CANCELED_AT": _now()}
     _report(demo, "canceled", datetime.now(UTC), {**state, **ending})
     expected = {"status": "active", "cancel_at_period_end": True}
-    demo.wait_until("the subscription", lambda: _told(demo), expected)
-    demo.wait_for("available until then", 4000)
+    found = demo.wait_until("the subscription", lambda: _told(demo), expected)
+    demo.check("it ends", found["ends_at"], f"{end:%Y-%m-%dT%H:%M:%S.%fZ}")
+    demo.wait_for("available", 4000)
     beside.wrong += demo.wrong
     beside.deliveries += demo.deliveries
 

@@ -37,9 +37,12 @@ def statement(demo: Demo, *, entries: int, total: int) -> None:
 
 def _history(demo: Demo, entries: int) -> list[dict[str, Any]]:
     """The entries, first one first."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline, told = time.monotonic() + PATIENCE_SECONDS, False
     while True:
         page = demo.ask(f"/v1/customers/{demo.customer}/entries", limit=100)["entries"]
         if len(page) >= entries or time.monotonic() > deadline:
             return list(reversed(page))
+        if not told:
+            told = True
+            print("Until the sweeper writes down what has expired: some seconds", flush=True)
         time.sleep(0.2)

@@ -148,7 +148,8 @@ def end(life: StripeSubscription) -> None:
     """The period ends, and the subscription with it."""
     demo = life.demo
     left = max(0.0, life.month.end - time.time())
-    print(f"The period ends in {left:.0f} seconds, and the subscription with it")
+    print(f"Back at Stripe, where the period of {demo.customer} ends in {left:.0f} seconds,")
+    print("and the subscription with it", flush=True)
     time.sleep(left)
     over = _canceled(life)
     life.report("deleted", "canceled", **over, AT=life.month.end, ENDED_AT=life.month.end)

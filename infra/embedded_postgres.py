@@ -70,6 +70,11 @@ def running_postgres(data_dir: Path) -> str | None:
     return None if _answer(socket_dir) == _NOBODY else _url(socket_dir)
 
 
+def has_data(data_dir: Path) -> bool:
+    """Whether a server was ever run on this folder."""
+    return (_cluster(data_dir) / "PG_VERSION").exists()
+
+
 @contextmanager
 def embedded_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """Run the server on this folder, made where it is missing; yield the address to connect to.
@@ -91,7 +96,7 @@ def embedded_postgres(data_dir: Path, settings: Mapping[str, str] | None = None)
 class _Server:
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self._folder = folder
-        self._cluster = folder / f"pg{_VERSION}"
+        self._cluster = _cluster(folder)
         self._log = folder / "postgres.log"
         self._settings = settings
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
@@ -121,7 +126,7 @@ class _Server:
     def start(self) -> None:
         self._open_path_to(binaries())
         self._make_folder(self.socket_dir)
-        if not (self._cluster / "PG_VERSION").exists():
+        if not has_data(self._folder):
             self._initialise()
         elif _answer(self.socket_dir) != _NOBODY:
             self._run("pg_ctl", "stop", "-D", str(self._cluster), "-m", "fast", "-w")
@@ -215,6 +220,10 @@ class _Server:
             mode = stat.S_IMODE(folder.stat().st_mode)
             if not mode & stat.S_IXOTH and not _is_owner(folder, self._user):
                 folder.chmod(mode | stat.S_IXOTH)
+
+
+def _cluster(folder: Path) -> Path:
+    return folder / f"pg{_VERSION}"
 
 
 def _url(socket_dir: Path) -> str:

@@ -16,11 +16,14 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from pydantic import SecretStr
 
+from creditledger.domain.provider_commands import Provider
 from creditledger.infra.clients import SCOPES, create_key, ensure_client
-from creditledger.infra.settings import PREFIX, Settings
+from creditledger.infra.settings import PREFIX, Settings, redacted
 
 #: In the data folder; `set -a; . sandbox.env` puts it into the environment.
 SANDBOX_FILE: Final = "sandbox.env"
+
+_PROVIDERS: Final[tuple[Provider, ...]] = ("stripe", "polar")
 
 _CLIENT: Final = "sandbox"
 _KEY_SECONDS: Final = 3600
@@ -31,12 +34,7 @@ def with_sandbox_secrets(settings: Settings) -> Settings:
 
     They are made when they are first needed, in `sandbox.env`, which only its owner can read.
     """
-    missing = [
-        provider
-        for provider in ("stripe", "polar")
-        if getattr(settings, f"{provider}_environment") == "sandbox"
-        and not getattr(settings, f"{provider}_webhook_secrets")
-    ]
+    missing = _without_secrets(settings)
     if not missing:
         return settings
     kept = _kept(settings.data_dir / SANDBOX_FILE)
@@ -59,17 +57,38 @@ def webhook_secrets(settings: Settings) -> dict[str, str]:
     }
 
 
+def told_settings(settings: Settings) -> dict[str, str]:
+    """Each variable with what is in force, as `redacted` tells it, and where the sandbox's are."""
+    told = redacted(settings)
+    file = settings.data_dir / SANDBOX_FILE
+    # A folder of another user's may not be looked into; `exists` would raise.
+    if os.access(file, os.F_OK):
+        for provider in _without_secrets(settings):
+            told[_variable(provider)] = f"(1 set by `creditledger up`, in {file})"
+    return told
+
+
 def create_sandbox_key(connection: Connection[TupleRow]) -> str:
     """An API key with all scopes for a try-out, that ends by itself."""
     ensure_client(connection, _CLIENT)
     return create_key(connection, _CLIENT, SCOPES, lasts_seconds=_KEY_SECONDS)
 
 
+def _without_secrets(settings: Settings) -> list[Provider]:
+    """The providers whose sandbox counts, and has no secrets configured."""
+    return [
+        provider
+        for provider in _PROVIDERS
+        if settings.environment_of(provider) == "sandbox"
+        and not getattr(settings, f"{provider}_webhook_secrets")
+    ]
+
+
 def _kept(file: Path) -> dict[str, str]:
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(file, "x", opener=_private) as draft:
-            for provider in ("stripe", "polar"):
+            for provider in _PROVIDERS:
                 secret = base64.b64encode(secrets.token_bytes(32)).decode()
                 draft.write(f"{_variable(provider)}=whsec_{secret}\n")
     except FileExistsError:

@@ -59,7 +59,7 @@ def sweep_until(
             _LOG.warning("the sweep is put off: %s", error)
         else:
             if settled:
-                _LOG.info("what was due on %d accounts was written down", settled)
+                _LOG.info("what was due was written down; accounts: %d", settled)
 
 
 def sweep(pool: Pool, writer: GroupCommit, now: datetime) -> int:

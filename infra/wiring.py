@@ -18,7 +18,7 @@ from creditledger.domain.store import Unavailable
 from creditledger.infra.clients import Authenticator
 from creditledger.infra.database import AsyncPool, Pool, async_connection_pool, connection_pool
 from creditledger.infra.delivery import Stream
-from creditledger.infra.embedded_postgres import embedded_postgres, running_postgres
+from creditledger.infra.embedded_postgres import embedded_postgres, has_data, running_postgres
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.group_commit import Commit, GroupCommit
@@ -142,6 +142,15 @@ def database(settings: Settings) -> Iterator[str]:
     else:
         with embedded_postgres(settings.data_dir) as url:
             yield url
+
+
+def require_data(settings: Settings) -> None:
+    """Raises NoDatabase where the embedded PostgreSQL is meant and was never run in its folder."""
+    if settings.database_url is None and not has_data(settings.data_dir):
+        raise NoDatabase(
+            f"there is no ledger in {settings.data_dir}: start one with `make run` or `creditledger"
+            " up`, or set CREDITLEDGER_DATA_DIR to the folder of one, or CREDITLEDGER_DATABASE_URL"
+        )
 
 
 def ready_database(settings: Settings) -> str:

@@ -258,13 +258,21 @@ def test_without_a_database_serve_says_what_to_do(installation: Installation) ->
 
 @pytest.mark.slow
 def test_commands_start_the_database_for_a_moment(installation: Installation) -> None:
-    refused = installation.run("clients", "list", succeeds=False)
-    assert "run `creditledger migrate`" in refused.stderr
     installation.run("migrate")
     key = installation.run("clients", "create", "billing", "--scope", "read").stdout.strip()
     assert key.startswith("clk_")
     assert key not in installation.run("keys", "list").stdout
     installation.wait_until_nothing_runs()
+
+
+@pytest.mark.parametrize(
+    "command", ["sandbox", "verify", "clients list", "keys list", "projections list"]
+)
+def test_where_no_ledger_is_commands_make_none(installation: Installation, command: str) -> None:
+    done = installation.run(*command.split(), succeeds=False)
+    folder = installation.folder / "data"
+    assert done.stderr.startswith(f"creditledger: there is no ledger in {folder}: start one")
+    assert not folder.exists()
 
 
 @pytest.mark.slow

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from creditledger.infra.sandbox import SANDBOX_FILE, webhook_secrets, with_sandbox_secrets
+from creditledger.infra.sandbox import (
+    SANDBOX_FILE,
+    told_settings,
+    webhook_secrets,
+    with_sandbox_secrets,
+)
 from creditledger.infra.settings import (
     InvalidSettings,
     Settings,
@@ -104,6 +109,19 @@ def test_configured_secrets_stay_and_production_gets_none(
     assert values(settings) == [SECRET]
     assert settings.polar_webhook_secrets == ()
     assert not (tmp_path / SANDBOX_FILE).exists()
+
+
+def test_what_is_told_counts_the_secrets_of_the_sandbox(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, polar_environment="production")
+    file = tmp_path / SANDBOX_FILE
+    stripe, polar = (f"CREDITLEDGER_{name}_WEBHOOK_SECRETS" for name in ("STRIPE", "POLAR"))
+    assert told_settings(settings)[stripe] == "(0 set)"
+    assert not file.exists()
+    (secret,) = values(with_sandbox_secrets(settings))
+    told = told_settings(settings)
+    assert told[stripe] == f"(1 set by `creditledger up`, in {file})"
+    assert told[polar] == "(0 set)"
+    assert secret not in str(told)
 
 
 class TestEnvironments:

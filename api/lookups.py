@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from creditledger.api import query_answers as q
 from creditledger.api.auth import needs
 from creditledger.api.openapi import problems
+from creditledger.api.pages import Limit, Page
 from creditledger.api.problems import Problem
 from creditledger.api.reading import StrictRoute
 from creditledger.api.serving import Running, json_answer
@@ -23,8 +24,15 @@ from creditledger.infra.clients import Caller
 from creditledger.projections import balances, entries, holds
 from creditledger.projections.explanation import explain
 
-#: What happened to one thing, told with it; the rest is in the customer's entries.
-_HISTORY_MAX: Final = 100
+#: Enough for nearly all things without asking again.
+_HISTORY_DEFAULT: Final = 100
+
+
+class HistoryPage(Page):
+    """Which page of what happened to one thing."""
+
+    limit: Limit = _HISTORY_DEFAULT
+
 
 lookups: Final = APIRouter(
     prefix="/v1",
@@ -35,6 +43,7 @@ lookups: Final = APIRouter(
 
 _Connection = AsyncConnection[TupleRow]
 _Id = Annotated[IdText, Path()]
+_Page = Annotated[HistoryPage, Query()]
 
 
 @lookups.get(
@@ -60,11 +69,11 @@ async def explanation(service: Running, entry_id: _Id) -> Response:
     response_model=q.GrantDetail,
     responses=problems("grant_not_found"),
 )
-async def grant(service: Running, grant_id: _Id) -> Response:
-    """The grant, what is left of it now, and what happened to it since."""
+async def grant(service: Running, grant_id: _Id, page: _Page) -> Response:
+    """The grant, what is left of it now, and what happened to it since, newest first."""
     async with service.reads.connection() as connection:
         found = await balances.grant(connection, grant_id, service.now())
-        found = found and await _with_history(connection, found, ids.GRANT, grant_id)
+        found = found and await _with_history(connection, found, ids.GRANT, grant_id, page)
     return _found(found, "grant", grant_id)
 
 
@@ -75,11 +84,11 @@ async def grant(service: Running, grant_id: _Id) -> Response:
     response_model=q.DeductionDetail,
     responses=problems("deduction_not_found"),
 )
-async def deduction(service: Running, deduction_id: _Id) -> Response:
-    """The deduction, how much of it was refunded, and what happened to it since."""
+async def deduction(service: Running, deduction_id: _Id, page: _Page) -> Response:
+    """The deduction, how much of it was refunded, and what happened to it since, newest first."""
     async with service.reads.connection() as connection:
         found = await entries.deduction(connection, deduction_id)
-        found = found and await _with_history(connection, found, ids.DEDUCTION, deduction_id)
+        found = found and await _with_history(connection, found, ids.DEDUCTION, deduction_id, page)
     return _found(found, "deduction", deduction_id)
 
 
@@ -90,11 +99,14 @@ async def deduction(service: Running, deduction_id: _Id) -> Response:
     response_model=q.HoldDetail,
     responses=problems("hold_not_found"),
 )
-async def hold(service: Running, hold_id: _Id) -> Response:
-    """The hold as it is now: one whose time is over has lapsed, written down or not."""
+async def hold(service: Running, hold_id: _Id, page: _Page) -> Response:
+    """The hold as it is now: one whose time is over has lapsed, written down or not.
+
+    What happened to it is told newest first.
+    """
     async with service.reads.connection() as connection:
         found = await holds.hold(connection, hold_id, service.now())
-        found = found and await _with_history(connection, found, ids.HOLD, hold_id)
+        found = found and await _with_history(connection, found, ids.HOLD, hold_id, page)
     return _found(found, "hold", hold_id)
 
 
@@ -120,12 +132,16 @@ async def receipt(
 
 
 async def _with_history(
-    connection: _Connection, found: Mapping[str, Any], prefix: str, subject: str
+    connection: _Connection,
+    found: Mapping[str, Any],
+    prefix: str,
+    subject: str,
+    page: HistoryPage,
 ) -> dict[str, Any]:
     ref = ids.parse_event_id(prefix, subject)
     assert ref is not None, "what was found has an id that leads to it"
-    page = await entries.history(connection, ref, limit=_HISTORY_MAX)
-    return {**found, "history": page["history"]}
+    told = await entries.history(connection, ref, limit=page.limit, cursor=page.cursor)
+    return {**found, **told}
 
 
 def _receipt(receipt: Receipt) -> dict[str, Any]:

@@ -66,6 +66,15 @@ class EntryAnswer(Told):
     metadata: dict[str, Any] | None
 
 
+class WithHistory(Told):
+    """A thing with a page of what happened to it."""
+
+    history: list[EntryAnswer] = Field(description="What happened to it, newest first")
+    next_cursor: str | None = Field(
+        description="Where the next page of the history begins; null at the end"
+    )
+
+
 class EntryPage(Told):
     """A page of entries, newest first."""
 
@@ -122,13 +131,11 @@ class HoldPage(Told):
     next_cursor: str | None = Field(description=_CURSOR)
 
 
-class HoldDetail(HoldSummary):
+class HoldDetail(HoldSummary, WithHistory):
     """A hold with what happened to it."""
 
-    history: list[EntryAnswer]
 
-
-class GrantDetail(Told):
+class GrantDetail(WithHistory):
     """A grant, what is left of it now, and what happened to it."""
 
     grant_id: str
@@ -149,15 +156,13 @@ class GrantDetail(Told):
     recorded_at: Moment
     metadata: dict[str, Any] | None
     position: Figure
-    history: list[EntryAnswer]
 
 
-class DeductionDetail(EntryAnswer):
+class DeductionDetail(EntryAnswer, WithHistory):
     """A deduction, how much of it was refunded, and what happened to it."""
 
     deduction_id: str
     refunded: Figure
-    history: list[EntryAnswer]
 
 
 class RefusalAnswer(Told):

@@ -182,7 +182,10 @@ async def entry(connection: AsyncConnection[Any], ref: EventRef) -> dict[str, An
 async def history(
     connection: AsyncConnection[Any], subject: EventRef, *, limit: int, cursor: str | None = None
 ) -> dict[str, Any]:
-    """A page of what happened to a grant, hold or deduction, newest first."""
+    """A page of what happened to a grant, hold or deduction, newest first, with `next_cursor`.
+
+    Raises Invalid where the cursor is not one that the history of this very thing gave out.
+    """
     scope = paging.scope("history", subject.stream, subject.version)
     values = {
         "stream": subject.stream,

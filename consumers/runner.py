@@ -26,7 +26,7 @@ from creditledger.consumers.lookups import LOOK_UP_SECONDS, LineItems, LookingUp
 from creditledger.consumers.reading import Ignored, Told
 from creditledger.domain import ids, waiting
 from creditledger.domain.commands import Command
-from creditledger.domain.errors import Failed, LedgerError, Parked
+from creditledger.domain.errors import Failed, LedgerError, Parked, Untimely
 from creditledger.domain.provider_commands import PaymentCommand, RecordPurchase
 from creditledger.domain.receipt import ACCEPTED, Batch, Outcome, Receipt, Wish
 from creditledger.domain.store import Unavailable
@@ -215,8 +215,11 @@ def _answered(a_try: _Try, answer: Future[Outcome], deadline: float) -> Verdict:
     assert isinstance(outcome, Receipt)
     if outcome.outcome != ACCEPTED:
         detail = str(outcome.answer.get("detail"))
+        if outcome.outcome == Untimely.code:
+            # The clock was set back between the look at it here and the ledger's.
+            return _later(outcome.outcome, detail, UNAVAILABLE_SECONDS, a_try.taken.faults)
         return Verdict(status="failed", reason=outcome.outcome, detail=detail)
-    if outcome.answer.get("waits_for") is not None:
+    if "waits_for" in outcome.answer:
         seen = max(position, outcome.position)
         return _parked(outcome.answer, _payment_streams(command), seen)
     return Verdict(status="done", position=outcome.position)

@@ -1,8 +1,8 @@
 """The ledger: the one door through which anything changes.
 
 Commands that arrive together are decided together, in order, and saved with their receipts in one
-transaction. What is not affected by somebody else's write is never decided twice, and nothing is
-told before it is saved (domain/README.md, 9).
+transaction. What comes before all that somebody else's write affects is never decided twice, and
+nothing is told before it is saved (domain/README.md, 9).
 """
 
 from __future__ import annotations
@@ -171,6 +171,14 @@ class Ledger:
         if first is not None:
             case.own = first, None
             return
+        refusal = self._try_batch(batch, case)
+        if refusal is not None and self._find_used_keys(batch):
+            case.told = []
+            refusal = self._try_batch(batch, case)
+        self._close_batch(batch, case, refusal)
+
+    def _try_batch(self, batch: Batch, case: Case) -> BatchRefused | None:
+        """Decide the commands of a batch; return why all of it came to nothing, if it did."""
         tried_out = batch.all_or_nothing or batch.dry_run
         if tried_out:
             self._books.try_out()
@@ -188,7 +196,17 @@ class Ledger:
         if tried_out and (refusal is not None or batch.dry_run):
             self._undo(case)
         self._books.settle_trial()
-        self._close_batch(batch, case, refusal)
+        return refusal
+
+    def _find_used_keys(self, batch: Batch) -> bool:
+        """Whether keys of the batch were used that were not at hand.
+
+        A refused batch saves no receipts but its own, so a used key would not show as a conflict.
+        """
+        keys = {wish.receipt_id for wish in batch.wishes if wish.receipt_id is not None}
+        found = self._store.receipts(keys - self._first.keys())
+        self._first.update(found)
+        return bool(found)
 
     def _undo(self, case: Case) -> None:
         self._books.undo()
@@ -245,13 +263,8 @@ class Ledger:
         now = self._now()
         receipt_id = wish.receipt_id or _NIL
         cause = wish.causation_id or ids.stream_id(ids.RECEIPT, receipt_id)
-        context = Context(
-            wish.actor,
-            cause,
-            wish.correlation_id or cause,
-            command.happened_at,
-            command.metadata,
-        )
+        correlation = wish.correlation_id or cause
+        context = Context(wish.actor, cause, correlation, command.happened_at, command.metadata)
         books.turn(now, context, case.touched)
         answer: dict[str, Any]
         try:
@@ -312,31 +325,33 @@ class Ledger:
         self._turns.saved(base, len(events))
         return base
 
-    def _contested(self, cases: Sequence[Case]) -> list[Case]:
-        """Somebody was first: find who is affected, directly or through others, and start those
-        over on fresh state, while nobody else can be first again."""
+    def _contested(self, cases: Sequence[Case]) -> Sequence[Case]:
+        """Somebody was first: start the first case over that is affected, and all after it, which
+        may rest on it, on fresh state, while nobody else can be first again."""
         news = self._turns.take()
         found = self._store.receipts(keys_of(cases))
         tainted = self._store.changed(self._books.versions) | set(found)
-        affected: list[Case] = []
+        first = len(cases)
         while True:
-            reached = [case for case in cases if case.touched & tainted]
-            if len(reached) == len(affected):
+            # What those before it have decided must not be forgotten with what these have.
+            reached = next((n for n in range(first) if cases[n].touched & tainted), first)
+            if reached == first:
                 break
-            affected = reached
-            for case in affected:
-                tainted |= case.touched
-        again = self._start_over(affected or list(cases), found)
-        self._books.learn(news)
+            first = reached
+            tainted.update(*(case.touched for case in cases[first:]))
+        if news.changed is None or first == len(cases):
+            first = 0
+        again = self._start_over(cases[first:], found)
+        self._turns.learn(news)
         self._books.fetch(forecast(again))
         return again
 
-    def _unknown(self, cases: Sequence[Case]) -> list[Case]:
+    def _unknown(self, cases: Sequence[Case]) -> Sequence[Case]:
         """The commit may have happened: look the keys up before anything is decided again."""
         self._books.forget(list(self._books.versions))
-        return self._start_over(list(cases), self._store.receipts(keys_of(cases)))
+        return self._start_over(cases, self._store.receipts(keys_of(cases)))
 
-    def _start_over(self, cases: list[Case], found: Any) -> list[Case]:
+    def _start_over(self, cases: Sequence[Case], found: Any) -> Sequence[Case]:
         for case in cases:
             self._books.forget(case.touched)
             for receipt, _ in case.receipts:
@@ -364,7 +379,8 @@ class Ledger:
         self._recent.update(self._first)
         snapshots = self._books.due_snapshots(base - before)
         if snapshots:
-            with suppress(Conflict, Unavailable):
+            # Whatever goes wrong with them, what they are about is saved.
+            with suppress(Exception):
                 self._store.save_snapshots(snapshots)
         self._books.shrink()
         return outcomes

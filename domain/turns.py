@@ -47,19 +47,27 @@ class Turns:
                 # What is wrong with one of them is told to whom it concerns, when it is decided.
                 with suppress(Exception):
                     self._books.fetch(ahead())
-                self._books.learn(self.take())
+                self.learn(self.take())
             try:
                 yield
             finally:
                 self._taken = False
 
     def take(self) -> News:
-        """Wait until nobody else can save, and return what they did; raises Unavailable."""
+        """Wait until nobody else can save, and return what they did, to be learned.
+
+        Raises Unavailable.
+        """
         self.end()
         news = self._turn.enter_context(self._store.turn(self._seen, self._books.at_hand))
         self._quiet = self._quiet + 1 if news.position == self._seen else 0
-        self._seen, self._taken = news.position, True
+        self._taken = True
         return news
+
+    def learn(self, news: News) -> None:
+        """Let what others did be known here, too."""
+        self._books.learn(news)
+        self._seen = news.position
 
     def end(self) -> None:
         """Let the others have their turns."""

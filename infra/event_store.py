@@ -6,6 +6,7 @@ inside the server, is prepared.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.snapshots import FORM
-from creditledger.domain.store import Conflict, Expectation, News, Snapshot, Stream
+from creditledger.domain.store import Conflict, Expectation, News, Snapshot, Stream, Unavailable
 from creditledger.infra.database import Pool
 from creditledger.infra.event_log import reaching, stored_stream, trouble_as_unavailable
 from creditledger.infra.mapper import LedgerMapper
@@ -39,6 +40,8 @@ from creditledger.projections.arrays import (
     timestamptz_array,
     uuid_array,
 )
+
+_LOG = logging.getLogger(__name__)
 
 #: What it means that one of these has the row already: another writer was first.
 _CONFLICTS: Final = frozenset({"ledger_events_pkey", "receipts_pkey"})
@@ -239,7 +242,7 @@ class PostgresLedgerStore:
         return News(position, changed | dict.fromkeys(unreadable, ()))
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
-        """Keep these states, each beside the older ones of its stream."""
+        """Keep these states, each beside the older ones of its stream. What fails is logged."""
         # In one order for all writers, so that two of them cannot wait for each other.
         ordered = sorted(snapshots, key=lambda snapshot: snapshot.originator_id)
         values = (
@@ -249,8 +252,11 @@ class PostgresLedgerStore:
             timestamptz_array(snapshot.recorded_at for snapshot in ordered),
             bytea_array(msgspec.json.encode(snapshot.state) for snapshot in ordered),
         )
-        with self._reaching() as connection:
-            connection.execute(_SAVE_SNAPSHOTS, values, prepare=False)
+        try:
+            with self._reaching() as connection:
+                connection.execute(_SAVE_SNAPSHOTS, values, prepare=False)
+        except (PostgresError, Unavailable) as error:
+            _LOG.warning("%d snapshots were not saved: %s", len(ordered), error)
 
     def _rows(self, statement: str, values: Any) -> list[TupleRow]:
         with self._reaching() as connection, connection.cursor(binary=True) as cursor:

@@ -48,7 +48,8 @@ class Faults:
 
     `unreached`: it never arrives. `lost`: it is done, and nobody hears of it. `late`: the caller
     is told that the connection is gone, and then it is done. `refused`: a conflict for nothing.
-    `slow`: it takes long. `unlocked`: the session that holds a turn is lost.
+    `slow`: it takes long. `unlocked`: the session that holds a turn is lost. `untold`: there is
+    more news than is worth reading.
     """
 
     unreached: int = 0
@@ -57,6 +58,7 @@ class Faults:
     refused: int = 0
     slow: int = 0
     unlocked: int = 0
+    untold: int = 0
 
     @classmethod
     def drawn(cls, chance: Random) -> Faults:
@@ -65,7 +67,8 @@ class Faults:
         def rate() -> int:
             return chance.choice((0, 0, 5, 30, 120))
 
-        return cls(rate(), rate(), rate(), rate(), chance.choice((0, 0, 3, 20)), rate())
+        slow = chance.choice((0, 0, 3, 20))
+        return cls(rate(), rate(), rate(), rate(), slow, rate(), rate())
 
 
 class Lock:
@@ -152,7 +155,8 @@ class SimulatedStore:
                 pass
             self._travel()
             self._require_session()
-            yield news
+            untold = self._happens(self._faults.untold)
+            yield News(news.position, None) if untold else news
         finally:
             self._end_turn()
 

@@ -99,7 +99,7 @@ class NewsDesk(Story):
                 return False
             assert isinstance(outcome, Receipt), outcome
             assert outcome.outcome == "accepted", outcome.answer
-            if outcome.answer.get("waits_for") is not None:
+            if "waits_for" in outcome.answer:
                 return False
         return True
 

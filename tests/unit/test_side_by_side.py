@@ -114,7 +114,7 @@ def test_of_two_only_the_first_can_be_in_the_others_way_and_once(store: Counting
     tell(other, deduct(1))
     store.loaded.clear()
     for _ in range(5):
-        tell(one, deduct(1), deduct(1, customer_id=BOB))
+        tell(one, deduct(1, customer_id=BOB), deduct(1))
         tell(other, deduct(1))
     assert store.conflicts == 1
     assert store.loaded == [{ids.account_id(ADA, "credits")}]

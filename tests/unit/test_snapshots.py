@@ -95,10 +95,13 @@ def test_a_snapshot_of_another_form_is_not_read(story: Story) -> None:
     story.after(deduct(98)).then_balance()
 
 
-def test_a_snapshot_that_cannot_be_kept_costs_time_and_nothing_else(story: Story) -> None:
+@pytest.mark.parametrize("fault", [Unavailable("no room"), PermissionError("not allowed")])
+def test_a_snapshot_that_cannot_be_kept_costs_time_and_nothing_else(
+    story: Story, fault: Exception
+) -> None:
     class Forgetful(MemoryStore):
         def save_snapshots(self, snapshots: object) -> None:
-            raise Unavailable("no room")
+            raise fault
 
     story.store.__class__ = Forgetful
     story.after(deduct(1), deduct(1), deduct(1)).then_balance(available=97)

@@ -193,5 +193,5 @@ class ProblemAnswer(Told):
     type: str = Field(examples=["urn:creditledger:problem:insufficient_credits"])
     title: str = Field(examples=["Not enough credits"])
     status: int = Field(examples=[402])
-    detail: str = Field(examples=["25 credits are needed and 10 are available."])
+    detail: str = Field(examples=["Not enough credits: 25 needed, 10 available."])
     code: str = Field(description="Stable; decide by this", examples=["insufficient_credits"])

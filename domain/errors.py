@@ -18,8 +18,8 @@ Invalid                          422, the command fits at no moment; not remembe
 Parked                           a provider's news that cannot be booked yet; tried again later
 Failed                           a fault of the service; nothing was done
 
-Each class says its sentence in its docstring, with the values in braces; HTTP statuses live in
-`api/problems.py`.
+Each class says its sentence in its docstring, with the values in braces, and another one where
+some values need it; HTTP statuses live in `api/problems.py`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ class LedgerError(Exception):
 
     def __init__(self, **values: Value) -> None:
         self.values = values
-        super().__init__(" ".join((self.__doc__ or "").split()).format(**values))
+        super().__init__(" ".join(self._sentence().split()).format(**values))
 
     @property
     def message(self) -> str:
         """The sentence for people, with the values in it."""
         return str(self.args[0])
+
+    def _sentence(self) -> str:
+        return self.__doc__ or ""
 
 
 class Refused(LedgerError):
@@ -50,7 +53,7 @@ class Refused(LedgerError):
 
 
 class InsufficientCredits(Refused):
-    """{required} credits are needed and {available} are available."""
+    """Not enough credits: {required} needed, {available} available."""
 
     code = "insufficient_credits"
 
@@ -88,23 +91,43 @@ class HoldClosed(Refused):
 
     code = "hold_closed"
 
+    def _sentence(self) -> str:
+        if self.values["how"] == "lapsed":
+            return "The hold {hold_id} is closed: it has lapsed."
+        return super()._sentence()
+
 
 class RefundExceedsDeduction(Refused):
-    """{requested} cannot be refunded: {refundable} of the deduction {deduction_id} are left."""
+    """{requested} cannot be refunded: of the deduction {deduction_id}, {refundable} can be."""
 
     code = "refund_exceeds_deduction"
 
+    def _sentence(self) -> str:
+        if self.values["refundable"] == 0:
+            return "Nothing of the deduction {deduction_id} is left to be refunded."
+        return super()._sentence()
+
 
 class RevocationExceedsGrant(Refused):
-    """{requested} cannot be revoked: {revocable} of the grant {grant_id} are left."""
+    """{requested} cannot be revoked: of the grant {grant_id}, {revocable} can be."""
 
     code = "revocation_exceeds_grant"
 
+    def _sentence(self) -> str:
+        if self.values["revocable"] == 0:
+            return "Nothing of the grant {grant_id} is left to be revoked."
+        return super()._sentence()
+
 
 class ReinstatementExceedsRevocation(Refused):
-    """{requested} cannot be reinstated: {reinstatable} of the grant {grant_id} are revoked."""
+    """{requested} cannot be reinstated: of the grant {grant_id}, {reinstatable} can be."""
 
     code = "reinstatement_exceeds_revocation"
+
+    def _sentence(self) -> str:
+        if self.values["reinstatable"] == 0:
+            return "Nothing of the grant {grant_id} is revoked, so nothing can be reinstated."
+        return super()._sentence()
 
 
 class TransferNotRefundable(Refused):

@@ -9,10 +9,14 @@ import pytest
 
 from creditledger.domain import errors
 from creditledger.domain.errors import (
+    HoldClosed,
     InsufficientCredits,
     LedgerError,
     NotFound,
+    RefundExceedsDeduction,
     Refused,
+    ReinstatementExceedsRevocation,
+    RevocationExceedsGrant,
     Untimely,
 )
 
@@ -28,9 +32,42 @@ CODED = [kind for kind in dict.fromkeys(_every_error()) if kind not in (Refused,
 
 def test_an_error_says_its_sentence_with_the_values_in_it() -> None:
     error = InsufficientCredits(required=11, available=10)
-    assert error.message == "11 credits are needed and 10 are available."
+    assert error.message == "Not enough credits: 11 needed, 10 available."
     assert str(error) == error.message
     assert error.values == {"required": 11, "available": 10}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            HoldClosed(hold_id="hld_1", how="lapsed"),
+            "The hold hld_1 is closed: it has lapsed.",
+        ),
+        (
+            HoldClosed(hold_id="hld_1", how="released"),
+            "The hold hld_1 is closed: it was released.",
+        ),
+        (
+            RefundExceedsDeduction(requested=0, refundable=0, deduction_id="ded_1"),
+            "Nothing of the deduction ded_1 is left to be refunded.",
+        ),
+        (
+            RefundExceedsDeduction(requested=2, refundable=1, deduction_id="ded_1"),
+            "2 cannot be refunded: of the deduction ded_1, 1 can be.",
+        ),
+        (
+            RevocationExceedsGrant(requested=0, revocable=0, grant_id="grt_1"),
+            "Nothing of the grant grt_1 is left to be revoked.",
+        ),
+        (
+            ReinstatementExceedsRevocation(requested=0, reinstatable=0, grant_id="grt_1"),
+            "Nothing of the grant grt_1 is revoked, so nothing can be reinstated.",
+        ),
+    ],
+)
+def test_a_sentence_fits_its_values(error: LedgerError, sentence: str) -> None:
+    assert error.message == sentence
 
 
 @pytest.mark.parametrize("kind", CODED, ids=lambda kind: kind.__name__)

@@ -188,7 +188,7 @@ def test_a_receipt_says_who_was_refused_what_and_why(desk: Desk) -> None:
     assert (receipt.command, receipt.customer_id, receipt.asset) == ("deduct", ADA, "credits")
     assert (receipt.client_id, receipt.key, receipt.recorded_at) == ("shop", "spend", NOW)
     assert receipt.answer == {
-        "detail": "11 credits are needed and 10 are available.",
+        "detail": "Not enough credits: 11 needed, 10 available.",
         "available": 10,
         "required": 11,
         "overage_left": 0,

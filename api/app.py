@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -50,6 +51,8 @@ _UNREACHABLE: Final = (
     psycopg_pool.PoolTimeout,
     psycopg_pool.PoolClosed,
 )
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
@@ -110,7 +113,7 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-async def _told(_: Request, error: Exception) -> Response:
+async def _told(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         return problems.respond_to(error)
     assert isinstance(error, HTTPException)
@@ -118,15 +121,28 @@ async def _told(_: Request, error: Exception) -> Response:
         case 404:
             problem = Problem("not_found", "No route has this path. /docs lists them all.")
         case 405:
-            allowed = (error.headers or {}).get("Allow", "others")
+            taken = _methods(request)
             problem = Problem(
                 "method_not_allowed",
-                f"This path takes {allowed}.",
-                error.headers,
+                f"This path takes {' and '.join(taken)}.",
+                {"Allow": ", ".join(taken)},
             )
         case _:
             problem = Problem("malformed_request", error.detail, error.headers)
     return problems.respond_to(problem)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that the path takes, where each route knows its own only."""
+    app: FastAPI = request.app
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in app.routes
+        )
+    ]
 
 
 async def _unfit(_: Request, error: Exception) -> Response:
@@ -134,14 +150,14 @@ async def _unfit(_: Request, error: Exception) -> Response:
     return problems.respond_to(problems.unfit_by_shape(error.errors(), skip=1))
 
 
-async def _foreseen(_: Request, error: Exception) -> Response:
-    told = _tell(error)
+async def _foreseen(request: Request, error: Exception) -> Response:
+    told = _tell(error, request.method)
     assert told is not None
     return told
 
 
-def _tell(error: Exception) -> Response | None:
-    """The response to an error that is foreseen."""
+def _tell(error: Exception, method: str) -> Response | None:
+    """The response to an error that is foreseen, to a request by this method."""
     match error:
         case Problem():
             return problems.respond_to(error)
@@ -151,6 +167,7 @@ def _tell(error: Exception) -> Response | None:
             # Nobody is there to read it.
             return Response(status_code=400)
         case _ if isinstance(error, _UNREACHABLE):
-            return problems.respond_to(problems.unavailable())
+            reading = method in ("GET", "HEAD")
+            return problems.respond_to(problems.unavailable(reading=reading))
         case _:
             return None

@@ -131,7 +131,7 @@ def _envelope() -> Schema:
             pattern=f"^[0-9]{{{SEQUENCE_DIGITS}}}$",
         ),
         "actor": _text("Who wished it: `client:<id>`, `provider:<name>` or `system:<name>`"),
-        "causationid": _text("The receipt or delivery that led here"),
+        "causationid": _text("The receipt or delivery that led here; the actor where neither did"),
         "correlationid": _text("What the caller ties several commands together with"),
         "data": {"type": "object"},
     }

@@ -122,7 +122,8 @@ def _named(headers: Mapping[bytes, bytes], name: bytes, field: str) -> str | Non
     if said is None:
         return None
     try:
-        return _KEY(said.decode("latin-1"))
+        # HTTP allows blanks around a header's value.
+        return _KEY(said.strip(b" \t").decode("latin-1"))
     except ValidationError as error:
         raise invalid(field, error.errors()[0]["msg"]) from None
 

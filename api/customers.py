@@ -229,7 +229,7 @@ async def _catch_up(service: Service, name: str, position: int | None) -> None:
         return
     head = await asyncio.to_thread(service.log.head)
     if position > head:
-        raise invalid("after_position", f"is {position}, and the log ends at {head}")
+        raise _past_the_log(position, head)
     if await _reached(service, name, position, _CATCH_UP_SECONDS):
         return
     raise Problem(
@@ -239,6 +239,10 @@ async def _catch_up(service: Service, name: str, position: int | None) -> None:
         {"Retry-After": str(RETRY_AFTER_SECONDS)},
         position=position,
     )
+
+
+def _past_the_log(position: int, head: int) -> Problem:
+    return invalid("after_position", f"is {position}, and the log ends at {head}")
 
 
 async def _reached(service: Service, name: str, position: int, seconds: float) -> bool:
@@ -258,6 +262,8 @@ async def _from_events(
         assets = [query.asset] if query.asset else await balances.assets(connection, customer_id)
     streams = [ids.account_id(customer_id, asset) for asset in assets]
     accounts, position = await asyncio.to_thread(_accounts_at, service, streams, moment, now)
+    if query.after_position is not None and query.after_position > position:
+        raise _past_the_log(query.after_position, position)
     found = balances.balances_answer(customer_id, accounts, moment, asset=query.asset)
     return {**found, "at": answers.instant(moment), "position": position}
 

@@ -115,10 +115,15 @@ class Desk:
         else:
             receipt = outcome
             status, body = _told(receipt, dry_run=item.dry_run)
-        headers = {"Idempotency-Replayed": "true"} if receipt.replayed else None
+        headers = replayed(receipt)
         if status >= 400:
             return problems.respond(body, headers)
         return Response(orjson.dumps(body), status, headers, "application/json")
+
+
+def replayed(receipt: Receipt) -> dict[str, str] | None:
+    """The header of an answer that was given before."""
+    return {"Idempotency-Replayed": "true"} if receipt.replayed else None
 
 
 def _name_of(outcome: Outcome | str) -> str:

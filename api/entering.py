@@ -8,8 +8,10 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import Header, Path, Response
+from pydantic import BeforeValidator
 
-from creditledger.api.desk import Desk
+from creditledger.api.desk import Desk, replayed
+from creditledger.api.openapi import REPLAYED
 from creditledger.api.problems import Problem
 from creditledger.api.values import Key, Text
 from creditledger.domain.commands import Command
@@ -36,20 +38,30 @@ ProviderId = Annotated[
 ]
 Label = Annotated[str, Text(LABEL_LENGTH_MAX)]
 
-#: What these commands may be told besides, for the OpenAPI document.
+#: What else their answers say, for the OpenAPI document.
+ONCE: Final[dict[int | str, dict[str, Any]]] = {200: {"headers": REPLAYED}}
+
+#: What these commands may be told besides.
 ENTERED: Final = ("idempotency_key_reused", "command_in_progress", "overloaded")
 
 ProviderInPath = Annotated[Provider, Path(description="Where it is known")]
 
+
+def _without_blanks(value: object) -> object:
+    """A header's value, around which HTTP allows blanks."""
+    return value.strip(" \t") if isinstance(value, str) else value
+
+
 #: These commands say what is, so they may be repeated without a key; one that is sent counts.
 OptionalKey = Annotated[
     Key | None,
+    BeforeValidator(_without_blanks),
     Header(alias="Idempotency-Key", description="Not needed here: the same again changes nothing"),
 ]
 
 
-async def enter(desk: Desk, caller: Caller, command: Command, key: str | None) -> dict[str, Any]:
-    """The answer to a command, with its position.
+async def enter(desk: Desk, caller: Caller, command: Command, key: str | None) -> Receipt:
+    """What a command was told that was accepted.
 
     Raises Problem where it was refused, LedgerError where it does not fit.
     """
@@ -67,8 +79,14 @@ async def enter(desk: Desk, caller: Caller, command: Command, key: str | None) -
     if outcome.outcome != ACCEPTED:
         values = dict(outcome.answer)
         values.pop("asked", None)
-        raise Problem(outcome.outcome, values.pop("detail"), None, **values)
-    return {**outcome.answer, "position": outcome.position}
+        raise Problem(outcome.outcome, values.pop("detail"), replayed(outcome), **values)
+    return outcome
+
+
+def entered(receipt: Receipt) -> Response:
+    """The answer to a command, with its position."""
+    body = {**receipt.answer, "position": receipt.position}
+    return Response(orjson.dumps(body), 200, replayed(receipt), "application/json")
 
 
 async def caught_up(service: Service, name: str) -> None:

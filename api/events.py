@@ -16,7 +16,7 @@ from creditledger.api.auth import needs
 from creditledger.api.pages import PAGE_DEFAULT, Limit
 from creditledger.api.query_answers import EventPage
 from creditledger.api.reading import StrictRoute
-from creditledger.api.values import CustomerId, Position
+from creditledger.api.values import CustomerId, Position, Text
 from creditledger.domain import ids
 from creditledger.infra.event_log import Page
 from creditledger.infra.wiring import Service
@@ -43,9 +43,9 @@ class EventFilter(BaseModel):
         description="Only events of this customer's accounts; payments, links and subscriptions"
         " have streams of their own and are left out",
     )
-    type: Annotated[str, Field(pattern=r"^[A-Za-z]{1,64}$")] | None = Field(
-        default=None, description="Only this type", examples=["Deducted"]
-    )
+    type: (
+        Annotated[str, Text(64, "^[A-Za-z]*$", "should be a type's name, such as Deducted")] | None
+    ) = Field(default=None, description="Only this type", examples=["Deducted"])
 
 
 def events(service: Service) -> APIRouter:

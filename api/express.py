@@ -43,7 +43,7 @@ class Express:
     """Answers by routes that can do so themselves; other requests go to `app`.
 
     They are found where their paths are fixed or `/v1/{collection}/{id}/{part}`. `tell` makes a
-    response of an error that is foreseen, and nothing of any other.
+    response of an error that is foreseen and the request's method, and nothing of any other.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Express:
         app: Starlette,
         *,
         metrics: Metrics,
-        tell: Callable[[Exception], Response | None],
+        tell: Callable[[Exception, str], Response | None],
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -82,7 +82,8 @@ class Express:
             try:
                 response = await route.answer(self._app.state, scope, receive, params)
             except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller is answered
-                response = self._tell(error) or problems.respond(problems.fault(error))
+                told = self._tell(error, scope["method"])
+                response = told or problems.respond(problems.fault(error))
             status = response.status_code
             await response(scope, receive, send)
         finally:

@@ -12,11 +12,13 @@ from creditledger.api.auth import needs
 from creditledger.api.desk import Desk
 from creditledger.api.entering import (
     ENTERED,
+    ONCE,
     OptionalKey,
     ProviderId,
     ProviderInPath,
     caught_up,
     enter,
+    entered,
     json_response,
 )
 from creditledger.api.openapi import problems
@@ -80,7 +82,7 @@ def links(service: Service, desk: Desk) -> APIRouter:
         summary="Say whose a provider's customer is",
         operation_id="link_customer",
         response_model=LinkAnswer,
-        responses=problems(*ENTERED),
+        responses={**ONCE, **problems(*ENTERED)},
         dependencies=[Depends(needs("admin"))],
     )
     async def link_customer(
@@ -97,7 +99,7 @@ def links(service: Service, desk: Desk) -> APIRouter:
             customer_id=body.customer_id,
             origin="hand",
         )
-        return json_response(await enter(desk, caller, command, key))
+        return entered(await enter(desk, caller, command, key))
 
     @router.get(
         "",

@@ -15,12 +15,14 @@ from creditledger.api.desk import Desk
 from creditledger.api.entering import (
     ENTERED,
     LABEL_LENGTH_MAX,
+    ONCE,
     Label,
     OptionalKey,
     ProviderId,
     ProviderInPath,
     caught_up,
     enter,
+    entered,
     json_response,
 )
 from creditledger.api.openapi import problems
@@ -171,7 +173,7 @@ def prices(service: Service, desk: Desk) -> APIRouter:
         summary="Say what a price is worth",
         operation_id="set_price",
         response_model=PriceAnswer,
-        responses=problems(*ENTERED),
+        responses={**ONCE, **problems(*ENTERED)},
         dependencies=[Depends(needs("admin"))],
     )
     async def set_price(
@@ -193,7 +195,7 @@ def prices(service: Service, desk: Desk) -> APIRouter:
             plan_family=body.plan_family,
             version=body.version,
         )
-        return json_response(await enter(desk, caller, command, key))
+        return entered(await enter(desk, caller, command, key))
 
     @router.get(
         "",

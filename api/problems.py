@@ -65,7 +65,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "idempotency_key_reused": Kind(422, "The key belongs to another command"),
     "internal_error": Kind(500, "A fault of the service"),
     "overloaded": Kind(503, "Too much to do: nothing was tried"),
-    "unavailable": Kind(503, "Not available: the outcome is unknown"),
+    "unavailable": Kind(503, "Not available for the moment"),
     "read_model_behind": Kind(503, "The read model has not come so far yet"),
 }
 
@@ -128,11 +128,13 @@ def overloaded(retry_after_seconds: int) -> Problem:
     )
 
 
-def unavailable() -> Problem:
-    """The outcome is unknown."""
+def unavailable(*, reading: bool = False) -> Problem:
+    """Nothing can be told, or, where something was to be changed, the outcome is unknown."""
     return Problem(
         "unavailable",
-        "The database does not answer, so the outcome is unknown. "
+        "The database does not answer. Ask again soon."
+        if reading
+        else "The database does not answer, so the outcome is unknown. "
         "Send a command again with the same key: it is decided once.",
         {"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
@@ -167,6 +169,11 @@ _REASONS: Final = {
     "int_type": "should be a whole number",
     "int_from_float": "should be a whole number",
     "bool_type": "should be true or false",
+    "string_type": "should be a text",
+    "too_short": "has {actual_length} items, and needs at least {min_length}",
+    "too_long": "has {actual_length} items, and can have {max_length} at most",
+    "union_tag_not_found": "is missing",
+    "union_tag_invalid": "should be one of {expected_tags}",
 }
 
 
@@ -176,9 +183,24 @@ def unfit_by_shape(errors: Iterable[Mapping[str, Any]], *, skip: int = 0) -> Pro
     for error in errors:
         if len(told) == _ERRORS_TOLD_MAX:
             break
-        reason = _REASONS.get(error["type"]) or error["msg"].replace("Input should", "should")
-        told.append({"field": _path(error["loc"][skip:]), "reason": reason})
+        told.append({"field": _path(_place(error)[skip:]), "reason": _reason(error)})
     return unfit(told)
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    ours = _REASONS.get(error["type"])
+    if ours is None:
+        told: str = error["msg"]
+        return told.replace("Input should", "should")
+    return ours.format_map(error.get("ctx", {})).replace("'", "")
+
+
+def _place(error: Mapping[str, Any]) -> tuple[str | int, ...]:
+    place: tuple[str | int, ...] = error["loc"]
+    if error["type"].startswith("union_tag"):
+        # What tells the kinds of items apart is quoted, and not in the place.
+        place += (error["ctx"]["discriminator"].strip("'"),)
+    return place
 
 
 def _path(loc: Sequence[str | int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from email.message import Message
@@ -25,6 +26,11 @@ BATCH_BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
 #: Parameters of a query: more are a mistake, and cost time to look at.
 _PARAMETERS_MAX: Final = 50
+
+#: So much of a name is told where it comes twice.
+_NAME_SHOWN_MAX: Final = 64
+
+_BYTE_ORDER_MARK: Final = "\ufeff"
 
 #: Headers of which a second one could contradict the first.
 _ONCE: Final = frozenset(
@@ -180,8 +186,10 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         if not body:
-            raise ValueError("it is empty")
+            raise _Unreadable("The body is empty, and should be JSON.")
         text = body.decode()
+        if text.startswith(_BYTE_ORDER_MARK):
+            raise _Unreadable("The body begins with a byte order mark. Send JSON without one.")
         value = _DECODER.decode(text)
         if "\\u" in text:
             # Escapes can write what UTF-8 cannot: halves of characters.
@@ -192,8 +200,12 @@ def parse_json(body: bytes) -> Any:
         detail = "The body holds an escape that is half of a character (a lone surrogate)."
     except json.JSONDecodeError as error:
         detail = f"The body is not JSON: {error.msg}, at character {error.pos}."
-    except ValueError as error:
-        detail = f"The body is not JSON: {error}."
+    except _Unreadable as error:
+        detail = str(error)
+    except ValueError:
+        # All that is left, and Python's way to say it names Python's settings.
+        limit = sys.get_int_max_str_digits()
+        detail = f"The body holds a number of more than {limit} digits."
     except RecursionError:
         detail = "The body is nested too deeply."
     else:
@@ -201,15 +213,22 @@ def parse_json(body: bytes) -> Any:
     raise Problem("malformed_request", detail)
 
 
+class _Unreadable(ValueError):
+    """A body that stands for no value; its text is for the caller."""
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        raise ValueError("an object has one name twice")
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        # As JSON writes it, whatever characters or halves of characters it has.
+        shown = json.dumps(name[:_NAME_SHOWN_MAX])
+        raise _Unreadable(f"The body has an object with the name {shown} more than once.")
     return made
 
 
 def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a number")
+    raise _Unreadable(f"The body is not JSON: {constant} is not a number.")
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

@@ -25,7 +25,7 @@ from creditledger.api.openapi import problems
 from creditledger.api.pages import Page
 from creditledger.api.problems import Problem
 from creditledger.api.reading import StrictRoute, headers_of, read_body
-from creditledger.api.values import CustomerId, IdText
+from creditledger.api.values import CustomerId, IdText, Text
 from creditledger.domain.provider_commands import AssignPurchase, Provider
 from creditledger.infra import deliveries
 from creditledger.infra.clients import Caller
@@ -47,7 +47,7 @@ class DeliveryFilter(Page):
     """Which deliveries."""
 
     status: DeliveryStatus | None = None
-    reason: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = None
+    reason: Annotated[str, Text(64, "^[a-z_]*$", "should be a code: a-z and _")] | None = None
     provider: Provider | None = None
     provider_delivery_id: ProviderId | None = None
 

@@ -81,14 +81,24 @@ def keys_of(cases: Iterable[Case]) -> set[UUID]:
     return set().union(*(case.keys() for case in cases))
 
 
-def refusal_of(index: int, told: Told) -> BatchRefused | None:
-    """Why a batch of all or nothing comes to nothing, where it does."""
+def refusal_of(index: int, wish: Wish, told: Told) -> BatchRefused | None:
+    """Why a batch of all or nothing comes to nothing, where it does.
+
+    Its values are those of the refused command, and where that stands in the batch.
+    """
     if isinstance(told, LedgerError):
-        return BatchRefused(index=index, refused_code=told.code, reason=told.message)
-    if told.outcome != ACCEPTED:
-        detail = str(told.answer["detail"])
-        return BatchRefused(index=index, refused_code=told.outcome, reason=detail)
-    return None
+        code, values = told.code, {"detail": told.message, **told.values}
+    elif told.outcome != ACCEPTED:
+        code, values = told.outcome, dict(told.answer)
+        values.pop("asked", None)
+    else:
+        return None
+    reason = values.pop("detail")
+    if "field" in values:
+        values["field"] = f"commands[{index}].{values['field']}"
+    if wish.key is not None:
+        values["idempotency_key"] = wish.key
+    return BatchRefused(**{**values, "index": index, "refused_code": code, "reason": reason})
 
 
 def brief_of(told: Told) -> dict[str, Any]:

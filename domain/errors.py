@@ -149,7 +149,7 @@ class PaymentAlreadyGranted(Refused):
 
 
 class BatchRefused(Refused):
-    """Command {index} of the batch was refused ({refused_code}), so none was done."""
+    """commands[{index}] was refused ({refused_code}), so none of the batch was done."""
 
     code = "batch_refused"
 

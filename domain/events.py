@@ -30,7 +30,8 @@ class Context:
     """Who wished it and why, the same for all events of one command.
 
     `actor` is `client:<id>`, `provider:<name>` or `system:<name>`; `causation_id` the receipt or
-    delivery that led here; `correlation_id` what the caller ties several commands together with.
+    delivery that led here, or the actor where neither did; `correlation_id` what the caller ties
+    several commands together with.
     """
 
     actor: str

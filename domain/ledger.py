@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from creditledger.domain import answers, ids
+from creditledger.domain import answers
 from creditledger.domain.books import TIME, Books
 from creditledger.domain.case import (
     Case,
@@ -190,7 +190,7 @@ class Ledger:
                 told = self._try(wish, case)
                 number = number_of(told, case)
             case.told.append((told, number))
-            refusal = refusal_of(index, told) if batch.all_or_nothing else None
+            refusal = refusal_of(index, wish, told) if batch.all_or_nothing else None
             if refusal is not None:
                 break
         if tried_out and (refusal is not None or batch.dry_run):
@@ -262,7 +262,7 @@ class Ledger:
         command, books = wish.command, self._books
         now = self._now()
         receipt_id = wish.receipt_id or _NIL
-        cause = wish.causation_id or ids.stream_id(ids.RECEIPT, receipt_id)
+        cause = wish.cause
         correlation = wish.correlation_id or cause
         context = Context(wish.actor, cause, correlation, command.happened_at, command.metadata)
         books.turn(now, context, case.touched)

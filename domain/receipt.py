@@ -45,6 +45,15 @@ class Wish:
     def __post_init__(self) -> None:
         object.__setattr__(self, "receipt_id", _receipt_id(self.client_id, self.key))
 
+    @property
+    def cause(self) -> str:
+        """What leads to its events: what is said, else its receipt, else the actor alone."""
+        if self.causation_id is not None:
+            return self.causation_id
+        if self.receipt_id is None:
+            return self.actor
+        return ids.stream_id(ids.RECEIPT, self.receipt_id)
+
 
 @value(kw_only=True)
 class Batch:

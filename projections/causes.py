@@ -42,7 +42,8 @@ SPARE_BITS: Final = 2
 #: How long the length of what was written at once is, in bytes.
 _LENGTH: Final = 8
 
-#: The cause of what was wished without a key, which leaves no receipt.
+#: The cause, in older logs, of what was wished without a key and left no receipt: now it is the
+#: actor.
 _NOBODY: Final = ids.stream_id(ids.RECEIPT, UUID(int=0))
 
 #: An event that names a receipt: the receipt's id as a number, `SPARE_BITS` included, and the

@@ -118,6 +118,12 @@ def test_one_refusal_refuses_all_and_uses_up_the_key_of_the_batch_alone(api: Api
     problem = refused.json()
     assert problem["code"] == "batch_refused"
     assert (problem["index"], problem["refused_code"]) == (1, "insufficient_credits")
+    assert problem["idempotency_key"] == items[1]["idempotency_key"]
+    assert (problem["available"], problem["required"]) == (10, 11)
+    assert problem["reason"] == "Not enough credits: 11 needed, 10 available."
+    assert problem["detail"] == (
+        "commands[1] was refused (insufficient_credits), so none of the batch was done."
+    )
     assert api.head() == head
     assert again.content == refused.content
     assert again.headers["idempotency-replayed"] == "true"
@@ -136,7 +142,10 @@ def test_a_value_that_does_not_fit_the_account_refuses_all_too(api: Api) -> None
     )
 
     assert refused.status_code == 409
-    assert refused.json()["refused_code"] == "invalid_request"
+    problem = refused.json()
+    assert (problem["refused_code"], problem["index"]) == ("invalid_request", 1)
+    assert problem["field"] == "commands[1].expires_at"
+    assert problem["reason"].startswith("expires_at: ")
     assert api.balance(customer)["available"] == 0
 
 
@@ -283,7 +292,8 @@ def test_a_thousand_commands_are_one_batch(api: Api) -> None:
         ([item("grant", customer_id="x", amount=1)] * 1_001, "commands"),
         ([item("grant", customer_id="x", amount=0)], "commands[0].amount"),
         ([item("grant", amount=1)], "commands[0].customer_id"),
-        ([item("burn", customer_id="x", amount=1)], "commands[0]"),
+        ([item("burn", customer_id="x", amount=1)], "commands[0].type"),
+        ([{"customer_id": "x", "amount": 1}], "commands[0].type"),
         ([item("capture", hold_id="x", customer_id="x")], "commands[0].customer_id"),
         ([{"type": "release", "hold_id": "x"}], "commands[0].idempotency_key"),
         ([item("release", hold_id="x", idempotency_key="")], "commands[0].idempotency_key"),

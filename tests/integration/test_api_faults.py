@@ -110,16 +110,25 @@ def test_without_the_database_callers_are_told_so_and_the_service_recovers(
     path, balance = f"/v1/customers/{customer}/grants", f"/v1/customers/{customer}/balance"
     api.granted(customer, 5)
 
-    with without_database(postgres_url, api.service), ThreadPoolExecutor(5) as pool:
+    with without_database(postgres_url, api.service), ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(api.post, path, {"amount": 7}, key=key)] + [
             pool.submit(api.http.get, question)
-            for question in (balance, f"{balance}?consistency=exact", "/readyz", "/healthz")
+            for question in (
+                balance,
+                f"{balance}?consistency=exact",
+                "/v1/grants/x",
+                "/readyz",
+                "/healthz",
+            )
         ]
-        command, query, exact, ready, alive = (one.result() for one in asked)
+        command, query, exact, lookup, ready, alive = (one.result() for one in asked)
 
-    for response in (command, query, exact):
+    for response in (command, query, exact, lookup):
         assert (response.status_code, response.json()["code"]) == (503, "unavailable")
         assert response.headers["retry-after"] == "1"
+    assert "the same key" in command.json()["detail"]
+    for response in (query, exact, lookup):
+        assert response.json()["detail"] == "The database does not answer. Ask again soon."
     assert (ready.status_code, alive.status_code) == (503, 200)
     until(lambda: api.post(path, {"amount": 7}, key=key).status_code == 201)
     assert api.balance(customer)["available"] == 12

@@ -128,11 +128,14 @@ def test_a_reader_can_wait_for_its_own_write(api: Api) -> None:
         assert found["position"] >= position
 
 
-def test_nobody_waits_for_what_the_log_does_not_hold(api: Api) -> None:
+@pytest.mark.parametrize("way", [{}, {"consistency": "exact"}])
+def test_nobody_waits_for_what_the_log_does_not_hold(api: Api, way: dict[str, str]) -> None:
     path = f"/v1/customers/{new_customer()}/balance"
 
-    response = api.http.get(path, params={"after_position": str(api.head() + 1_000)})
+    response = api.http.get(path, params={"after_position": str(api.head() + 1_000), **way})
+    at_the_end = api.http.get(path, params={"after_position": str(api.head()), **way})
 
+    assert at_the_end.status_code == 200
     assert (response.status_code, response.json()["field"]) == (422, "after_position")
 
 

@@ -268,7 +268,7 @@ class Ledger:
         books.turn(now, context, case.touched)
         answer: dict[str, Any]
         try:
-            refuse_misfit(command, now)
+            refuse_misfit(command, now, books)
             answer, outcome = RULES[type(command)].decide(command, books), ACCEPTED
         except Refused as refusal:
             self._assert_only_due(refusal)

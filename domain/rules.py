@@ -50,12 +50,13 @@ class Rule(NamedTuple):
     grants: Callable[[Any, Books], Iterable[str]] | None = None
 
 
-def refuse_misfit(command: c.Command, now: datetime) -> None:
+def refuse_misfit(command: c.Command, now: datetime, books: Books) -> None:
     """Raise Invalid or Untimely where a command cannot be, whatever the accounts hold (2.1, 3.6).
 
     Callers have looked at the shape of what they were sent; credits are not left to them alone.
     """
     if command.happened_at is not None and command.happened_at > now:
+        _look_whose(command, books)
         reason = f"lies in the future (now {answers.instant(now)})"
         raise Untimely(field="happened_at", reason=reason)
     for field, least in _RANGES_OF[type(command)]:
@@ -63,6 +64,24 @@ def refuse_misfit(command: c.Command, now: datetime) -> None:
         if isinstance(credits_, int) and not least <= credits_ <= CREDITS_MAX:
             reason = f"is {credits_}, and can be {least} to {CREDITS_MAX}"
             raise Invalid(field=field, reason=reason)
+
+
+def _look_whose(command: c.Command, books: Books) -> None:
+    """Look at the account of a command that is not decided, so that its receipt says whose it is.
+
+    What is refused and remembered stands among somebody's refusals.
+    """
+    match command:
+        case c.GrantCredits() | c.DeductCredits() | c.HoldCredits() | c.SetOverageLimit():
+            books.account(command.customer_id, command.asset)
+        case c.TransferCredits():
+            books.account(command.from_customer_id, command.asset)
+        case c.CaptureHold() | c.ReleaseHold():
+            books.account_of(ids.parse_event_id(ids.HOLD, command.hold_id))
+        case c.RefundDeduction():
+            books.account_of(ids.parse_event_id(ids.DEDUCTION, command.deduction_id))
+        case c.RevokeGrant() | c.ReinstateGrant() | c.ChangeExpiry():
+            books.account_of(ids.parse_event_id(ids.GRANT, command.grant_id))
 
 
 #: The fields of commands that carry credits, and the least of each.

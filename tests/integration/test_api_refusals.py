@@ -138,6 +138,63 @@ def test_a_refused_command_of_a_batch_is_told_with_what_was_asked(api: Api) -> N
     assert refusal_of(api, customer)["asked"] == {"amount": 3, "feature": "chat"}
 
 
+AHEAD = "2100-01-01T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/customers/{customer}/grants", {"amount": 5}),
+        ("/v1/customers/{customer}/deductions", {"amount": 5}),
+        ("/v1/customers/{customer}/holds", {"amount": 5}),
+        ("/v1/transfers", {"amount": 5, "to_customer_id": "bob", "from_customer_id": "{customer}"}),
+        ("/v1/holds/{hold}/capture", {"amount": 2}),
+        ("/v1/holds/{hold}/release", {}),
+        ("/v1/deductions/{deduction}/refunds", {"amount": 1}),
+        ("/v1/grants/{grant}/revocations", {"amount": 1}),
+        ("/v1/grants/{grant}/reinstatements", {"amount": 1}),
+    ],
+)
+def test_what_came_before_its_time_stands_among_the_customers_refusals(
+    api: Api, path: str, body: dict[str, Any]
+) -> None:
+    customer = new_customer()
+    own = f"/v1/customers/{customer}"
+    names = {
+        "customer": customer,
+        "grant": api.granted(customer, 10)["grant_id"],
+        "deduction": api.done(f"{own}/deductions", {"amount": 1})["deduction_id"],
+        "hold": api.done(f"{own}/holds", {"amount": 2})["hold_id"],
+    }
+    sent = {
+        name: said.format(**names) if isinstance(said, str) else said for name, said in body.items()
+    }
+
+    refused = api.post(path.format(**names), {**sent, "happened_at": AHEAD})
+
+    assert refused.json()["field"] == "happened_at"
+    refusal = refusal_of(api, customer)
+    assert refusal["receipt_id"] == refused.json()["receipt_id"]
+    assert (refusal["customer_id"], refusal["asset"]) == (customer, "credits")
+    assert refusal["asked"].items() >= {**sent, "happened_at": AHEAD}.items()
+
+
+def test_what_is_ahead_of_its_time_and_names_nothing_is_nobodys(api: Api) -> None:
+    refused = api.post("/v1/holds/nonsense/capture", {"happened_at": AHEAD})
+
+    receipt = looked_up(api, refused)
+    assert (receipt["customer_id"], receipt["outcome"]) == (None, "invalid_request")
+
+
+def test_the_first_that_a_customer_wished_may_have_been_too_early(api: Api) -> None:
+    customer = new_customer()
+
+    api.post(f"/v1/customers/{customer}/grants", {"amount": 5, "happened_at": AHEAD})
+
+    assert refusal_of(api, customer)["asked"]["amount"] == 5
+    assert api.granted(customer, 6)["balance"]["available"] == 6
+
+
 def test_what_is_not_there_is_told_with_what_was_asked_of_it(api: Api) -> None:
     refused = api.command("PATCH", "/v1/grants/nonsense", {"expires_at": None})
 

@@ -58,15 +58,17 @@ def run_jobs(running: Service, jobs: Sequence[Job], heartbeat: Path | None = Non
         threading.Thread(target=_DOING[job], args=(running, stop), name=job.value)
         for job, stop in stops.items()
     ]
-    for thread in threads:
-        thread.start()
     try:
+        # The interruption may come while they are being started.
+        for thread in threads:
+            thread.start()
         _watch(threads, stops, heartbeat)
     finally:
         for stop in stops.values():
             stop.set()
         for thread in threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
 
 def _watch(

@@ -130,7 +130,7 @@ class _Held(threading.local):
 
 
 class PostgresLedgerStore:
-    """Events, receipts and snapshots of one database. Every method raises Unavailable."""
+    """Events, receipts and snapshots of one database. All but snapshots may raise Unavailable."""
 
     def __init__(self, pool: Pool, mapper: LedgerMapper | None = None) -> None:
         self._pool = pool
@@ -256,7 +256,7 @@ class PostgresLedgerStore:
             with self._reaching() as connection:
                 connection.execute(_SAVE_SNAPSHOTS, values, prepare=False)
         except (PostgresError, Unavailable) as error:
-            _LOG.warning("%d snapshots were not saved: %s", len(ordered), error)
+            _LOG.warning("snapshots were not saved (%d): %s", len(ordered), error)
 
     def _rows(self, statement: str, values: Any) -> list[TupleRow]:
         with self._reaching() as connection, connection.cursor(binary=True) as cursor:

@@ -400,11 +400,19 @@ def test_a_server_that_cannot_be_reached_is_unavailable(database_url: str) -> No
         lambda: store.append([deducted("ada", 1)], [], []),
         lambda: store.load([ADA]),
         lambda: store.receipts([ADA]),
-        lambda: store.save_snapshots([snapshot("ada", 1)]),
         log.head,
     ):
         with pytest.raises(Unavailable):
             attempt()
+
+
+def test_snapshots_that_cannot_be_saved_are_only_logged(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pool_for(database_url) as pool:
+        store = PostgresLedgerStore(pool)
+    store.save_snapshots([snapshot("ada", 1)])
+    assert "snapshots were not saved (1)" in caplog.text
 
 
 def test_a_server_that_became_read_only_is_unavailable(

@@ -52,10 +52,7 @@ def running(dsn: str) -> Iterator[Service]:
         "CREDITLEDGER_BOOTSTRAP_API_KEY": api_key,
     }
     subprocess.run([_COMMAND, "migrate"], check=True, env=environment, stdout=subprocess.DEVNULL)
-    processes = [
-        subprocess.Popen([_COMMAND, name], env=environment, stdout=subprocess.DEVNULL)
-        for name in ("serve", "work")
-    ]
+    processes = [_start(name, environment) for name in ("serve", "work")]
     try:
         pids = [process.pid for process in processes]
         service = Service(f"http://127.0.0.1:{port}", api_key, dsn, environment, pids)
@@ -74,7 +71,7 @@ def another_api(service: Service, **settings: str) -> Iterator[Service]:
     port = _free_port()
     more = {f"CREDITLEDGER_{name}": value for name, value in settings.items()}
     environment = {**service.environment, "CREDITLEDGER_PORT": str(port), **more}
-    process = subprocess.Popen([_COMMAND, "serve"], env=environment, stdout=subprocess.DEVNULL)
+    process = _start("serve", environment)
     try:
         url = f"http://127.0.0.1:{port}"
         other = replace(service, url=url, environment=environment, pids=[process.pid])
@@ -83,6 +80,12 @@ def another_api(service: Service, **settings: str) -> Iterator[Service]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def _start(name: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    # With a parent it says nothing of its own beginning, and ends when the bench does.
+    command = [str(_COMMAND), name, "--parent", str(os.getpid())]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
 def memory_of(pid: int) -> int:

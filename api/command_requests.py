@@ -29,13 +29,13 @@ from creditledger.api.reading import (
     refuse_unknown,
     require_json,
 )
-from creditledger.api.values import Key, Truth
+from creditledger.api.values import HeaderKey, Key, Truth
 from creditledger.domain.commands import Command
 from creditledger.domain.receipt import Wish
 from creditledger.infra.clients import Caller
 from creditledger.infra.fingerprint import fingerprint
 
-_KEY: Final[Callable[[Any], str]] = TypeAdapter(Key).validator.validate_python
+_KEY: Final[Callable[[Any], str]] = TypeAdapter(HeaderKey).validator.validate_python
 
 #: What commands take from the query.
 _PARAMETERS: Final = ("dry_run",)
@@ -122,8 +122,7 @@ def _named(headers: Mapping[bytes, bytes], name: bytes, field: str) -> str | Non
     if said is None:
         return None
     try:
-        # HTTP allows blanks around a header's value.
-        return _KEY(said.strip(b" \t").decode("latin-1"))
+        return _KEY(said.decode("latin-1"))
     except ValidationError as error:
         raise invalid(field, error.errors()[0]["msg"]) from None
 

@@ -15,7 +15,15 @@ from creditledger.api.metrics import Metrics
 from creditledger.api.problems import Problem
 from creditledger.domain import commands as c
 from creditledger.domain.errors import LedgerError
-from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
+from creditledger.domain.receipt import (
+    ACCEPTED,
+    Batch,
+    BatchReceipt,
+    Outcome,
+    Receipt,
+    Wish,
+    told_and_asked,
+)
 from creditledger.domain.store import Unavailable
 from creditledger.infra.group_commit import Overloaded
 from creditledger.infra.wiring import Service
@@ -168,9 +176,8 @@ def _item(wish: Wish, told: Receipt | LedgerError, *, dry_run: bool) -> dict[str
 
 
 def _refused(receipt: Receipt, *, dry_run: bool) -> tuple[int, dict[str, Any]]:
-    values = {**receipt.answer, **_proof(receipt, dry_run=dry_run)}
-    # The caller knows; it is kept for those who look the receipt up.
-    values.pop("asked", None)
+    values, _ = told_and_asked(receipt.answer)
+    values.update(_proof(receipt, dry_run=dry_run))
     body = problems.body_of(receipt.outcome, values.pop("detail"), values)
     return body["status"], body
 

@@ -8,16 +8,15 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import Header, Path, Response
-from pydantic import BeforeValidator
 
 from creditledger.api.desk import Desk, replayed
 from creditledger.api.openapi import REPLAYED
 from creditledger.api.problems import Problem
-from creditledger.api.values import Key, Text
+from creditledger.api.values import HeaderKey, Text
 from creditledger.domain.commands import Command
 from creditledger.domain.errors import LedgerError
 from creditledger.domain.provider_commands import Provider
-from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
+from creditledger.domain.receipt import ACCEPTED, Receipt, Wish, told_and_asked
 from creditledger.infra.clients import Caller
 from creditledger.infra.fingerprint import fingerprint
 from creditledger.infra.wiring import Service
@@ -47,15 +46,9 @@ ENTERED: Final = ("idempotency_key_reused", "command_in_progress", "overloaded")
 ProviderInPath = Annotated[Provider, Path(description="Where it is known")]
 
 
-def _without_blanks(value: object) -> object:
-    """A header's value, around which HTTP allows blanks."""
-    return value.strip(" \t") if isinstance(value, str) else value
-
-
 #: These commands say what is, so they may be repeated without a key; one that is sent counts.
 OptionalKey = Annotated[
-    Key | None,
-    BeforeValidator(_without_blanks),
+    HeaderKey | None,
     Header(alias="Idempotency-Key", description="Not needed here: the same again changes nothing"),
 ]
 
@@ -77,8 +70,7 @@ async def enter(desk: Desk, caller: Caller, command: Command, key: str | None) -
         raise outcome
     assert isinstance(outcome, Receipt)
     if outcome.outcome != ACCEPTED:
-        values = dict(outcome.answer)
-        values.pop("asked", None)
+        values, _ = told_and_asked(outcome.answer)
         raise Problem(outcome.outcome, values.pop("detail"), replayed(outcome), **values)
     return outcome
 

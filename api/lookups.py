@@ -19,7 +19,7 @@ from creditledger.api.reading import StrictRoute
 from creditledger.api.serving import Running, json_answer
 from creditledger.api.values import IdText, Key
 from creditledger.domain import answers, ids
-from creditledger.domain.receipt import ACCEPTED, Receipt
+from creditledger.domain.receipt import ACCEPTED, Receipt, told_and_asked
 from creditledger.infra.clients import Caller
 from creditledger.projections import balances, entries, holds
 from creditledger.projections.explanation import explain
@@ -145,8 +145,7 @@ async def _with_history(
 
 
 def _receipt(receipt: Receipt) -> dict[str, Any]:
-    answer = dict(receipt.answer)
-    asked = answer.pop("asked", None)
+    answer, asked = told_and_asked(receipt.answer)
     return {
         "receipt_id": receipt.public_id,
         "client_id": receipt.client_id,

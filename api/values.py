@@ -238,6 +238,14 @@ Key = Annotated[
         examples=["4c7a1d1e-8f2b-4a55-9a0e-0f6f3f0f5a11"],
     ),
 ]
+
+
+def _without_blanks(value: object) -> object:
+    return value.strip(" \t") if isinstance(value, str) else value
+
+
+#: A key in a header, around whose value HTTP allows blanks.
+HeaderKey = Annotated[Key, BeforeValidator(_without_blanks)]
 Time = Annotated[
     datetime,
     BeforeValidator(parse_time),

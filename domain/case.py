@@ -11,7 +11,7 @@ from creditledger.domain import ids
 from creditledger.domain.books import Books
 from creditledger.domain.errors import BatchRefused, LedgerError, error_of
 from creditledger.domain.events import Event
-from creditledger.domain.receipt import ACCEPTED, Batch, Receipt, Wish
+from creditledger.domain.receipt import ACCEPTED, Batch, Receipt, Wish, told_and_asked
 from creditledger.domain.rules import RULES
 from creditledger.domain.store import LedgerStore
 
@@ -89,8 +89,7 @@ def refusal_of(index: int, wish: Wish, told: Told) -> BatchRefused | None:
     if isinstance(told, LedgerError):
         code, values = told.code, {"detail": told.message, **told.values}
     elif told.outcome != ACCEPTED:
-        code, values = told.outcome, dict(told.answer)
-        values.pop("asked", None)
+        code, (values, _) = told.outcome, told_and_asked(told.answer)
     else:
         return None
     reason = values.pop("detail")

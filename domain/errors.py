@@ -18,16 +18,24 @@ Invalid                          422, the command fits at no moment; not remembe
 Parked                           a provider's news that cannot be booked yet; tried again later
 Failed                           a fault of the service; nothing was done
 
-Each class says its sentence in its docstring, with the values in braces, and another one where
-some values need it; HTTP statuses live in `api/problems.py`.
+Each class says its sentence in its docstring, with the values in braces, and in `INSTEAD` another
+one where a value needs it; HTTP statuses live in `api/problems.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 Value = str | int | None
+
+
+class Instead(NamedTuple):
+    """The sentence where the value of this name is this one."""
+
+    name: str
+    value: Value
+    sentence: str
 
 
 class LedgerError(Exception):
@@ -35,17 +43,19 @@ class LedgerError(Exception):
 
     code: ClassVar[str]
 
+    INSTEAD: ClassVar[Instead | None] = None
+
     def __init__(self, **values: Value) -> None:
         self.values = values
-        super().__init__(" ".join(self._sentence().split()).format(**values))
+        sentence, instead = self.__doc__ or "", self.INSTEAD
+        if instead is not None and values[instead.name] == instead.value:
+            sentence = instead.sentence
+        super().__init__(" ".join(sentence.split()).format(**values))
 
     @property
     def message(self) -> str:
         """The sentence for people, with the values in it."""
         return str(self.args[0])
-
-    def _sentence(self) -> str:
-        return self.__doc__ or ""
 
 
 class Refused(LedgerError):
@@ -91,10 +101,7 @@ class HoldClosed(Refused):
 
     code = "hold_closed"
 
-    def _sentence(self) -> str:
-        if self.values["how"] == "lapsed":
-            return "The hold {hold_id} is closed: it has lapsed."
-        return super()._sentence()
+    INSTEAD = Instead("how", "lapsed", "The hold {hold_id} is closed: it has lapsed.")
 
 
 class RefundExceedsDeduction(Refused):
@@ -102,10 +109,9 @@ class RefundExceedsDeduction(Refused):
 
     code = "refund_exceeds_deduction"
 
-    def _sentence(self) -> str:
-        if self.values["refundable"] == 0:
-            return "Nothing of the deduction {deduction_id} is left to be refunded."
-        return super()._sentence()
+    INSTEAD = Instead(
+        "refundable", 0, "Nothing of the deduction {deduction_id} is left to be refunded."
+    )
 
 
 class RevocationExceedsGrant(Refused):
@@ -113,10 +119,7 @@ class RevocationExceedsGrant(Refused):
 
     code = "revocation_exceeds_grant"
 
-    def _sentence(self) -> str:
-        if self.values["revocable"] == 0:
-            return "Nothing of the grant {grant_id} is left to be revoked."
-        return super()._sentence()
+    INSTEAD = Instead("revocable", 0, "Nothing of the grant {grant_id} is left to be revoked.")
 
 
 class ReinstatementExceedsRevocation(Refused):
@@ -124,10 +127,11 @@ class ReinstatementExceedsRevocation(Refused):
 
     code = "reinstatement_exceeds_revocation"
 
-    def _sentence(self) -> str:
-        if self.values["reinstatable"] == 0:
-            return "Nothing of the grant {grant_id} is revoked, so nothing can be reinstated."
-        return super()._sentence()
+    INSTEAD = Instead(
+        "reinstatable",
+        0,
+        "Nothing of the grant {grant_id} is revoked, so nothing can be reinstated.",
+    )
 
 
 class TransferNotRefundable(Refused):

@@ -204,7 +204,8 @@ class Ledger:
         A refused batch saves no receipts but its own, so a used key would not show as a conflict.
         """
         keys = {wish.receipt_id for wish in batch.wishes if wish.receipt_id is not None}
-        found = self._store.receipts(keys - self._first.keys())
+        unknown = {key for key in keys - self._first.keys() if self._recent.get(key) is None}
+        found = self._store.receipts(unknown) if unknown else {}
         self._first.update(found)
         return bool(found)
 

@@ -76,6 +76,12 @@ def _receipt_id(client_id: str, key: str | None) -> UUID | None:
     return None if key is None else ids.receipt_uuid(client_id, key)
 
 
+def told_and_asked(answer: Answer) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What the caller was told, and, of a refusal, what was asked: that is for those who look."""
+    told = dict(answer)
+    return told, told.pop("asked", None)
+
+
 @value(kw_only=True)
 class Receipt:
     """What one wish was told.

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from creditledger.domain import ids
 from creditledger.domain.answers import instant
+from creditledger.domain.receipt import told_and_asked
 from creditledger.projections import paging
 from creditledger.projections.queries import rows_of
 
@@ -77,8 +78,7 @@ def _place(text: str | None) -> tuple[datetime | None, UUID | None]:
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
-    answer = msgspec.json.decode(row["answer"])
-    asked = answer.pop("asked", None)
+    answer, asked = told_and_asked(msgspec.json.decode(row["answer"]))
     return {
         "receipt_id": ids.stream_id(ids.RECEIPT, row["receipt_id"]),
         "idempotency_key": row["key"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime
 from random import Random
 
@@ -14,7 +13,7 @@ from creditledger.consumers.worker import step
 from creditledger.domain.commands import Command
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.provider_commands import Provider
-from creditledger.domain.receipt import Batch, Outcome, Wish
+from creditledger.domain.receipt import Wish
 from creditledger.domain.store import Unavailable
 from creditledger.infra.delivery import Delivery, read_delivery
 from memory_store import MemoryStore
@@ -23,6 +22,7 @@ from provider_bodies import PLANS, PRICES
 from provider_stories import STORIES
 from scheduler import START, Scheduler
 from simulated_stream import SimulatedStream
+from writer_at_once import AtOnce
 
 #: Of so many stories something is told: packs, bank debits, subscriptions, their refunds, disputes.
 _STORIES_MAX = 2
@@ -78,7 +78,7 @@ class ProviderStory:
         ]
         ledger.handle(wishes)
         stream = SimulatedStream(log, scheduler, fault_rate=0)
-        runner = Runner(_Calm(ledger), now=scheduler.now, stripe_livemode=False)
+        runner = Runner(AtOnce(ledger), now=scheduler.now, stripe_livemode=False)
 
         def work() -> None:
             for body in self._told:
@@ -89,18 +89,6 @@ class ProviderStory:
         task = scheduler.spawn("calm", work)
         scheduler.run(lambda: task.done)
         return log, stream
-
-
-class _Calm:
-    """A writer that decides at once."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def submit(self, item: Wish | Batch) -> Future[Outcome]:
-        answer: Future[Outcome] = Future()
-        answer.set_result(self._ledger.handle([item])[0])
-        return answer
 
 
 def _delivery(body: Body, now: datetime) -> Delivery:

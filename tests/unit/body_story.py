@@ -148,19 +148,15 @@ def ending(log: MemoryStore, at: datetime, *, beside: Collection[str] = ()) -> d
 
     What these customers have who are `beside` the story is left out.
     """
-    accounts = (evaluate(account, at) for account in aggregates(log, CreditAccount))
-    payments = (payment for payment in aggregates(log, Payment) if payment.paid)
-    subscriptions = aggregates(log, Subscription)
-    links = aggregates(log, Link)
+
+    def theirs(kind: type[Aggregate]) -> list[Any]:
+        return [one for one in aggregates(log, kind) if one.customer_id not in beside]
+
     return {
-        "accounts": sorted(_account(a) for a in accounts if a.customer_id not in beside),
-        "payments": sorted(_payment(p) for p in payments if p.customer_id not in beside),
-        "subscriptions": sorted(
-            _subscription(s) for s in subscriptions if s.customer_id not in beside
-        ),
-        "links": sorted(
-            (str(link.id), link.customer_id) for link in links if link.customer_id not in beside
-        ),
+        "accounts": sorted(_account(evaluate(account, at)) for account in theirs(CreditAccount)),
+        "payments": sorted(_payment(payment) for payment in theirs(Payment) if payment.paid),
+        "subscriptions": sorted(map(_subscription, theirs(Subscription))),
+        "links": sorted((str(link.id), link.customer_id) for link in theirs(Link)),
         "prices": sorted((str(p.id), repr(p.terms)) for p in aggregates(log, Price)),
         "products": sorted(
             (p.reported.product_id, p.reported.name, p.reported.active)

@@ -60,6 +60,18 @@ def ded(version: int, of: str = ADA, asset: str = "credits") -> str:
 # What is wished, of Ada's credits unless it says otherwise.
 
 
+def wish(command: c.Command, key: str | None = None, client: str = "shop", **more: Any) -> Wish:
+    """A client's wish for this command, by a key where there is one."""
+    return Wish(
+        command=command,
+        actor=f"client:{client}",
+        client_id=client,
+        key=key,
+        fingerprint=repr(command).encode(),
+        **more,
+    )
+
+
 def grant(amount: int, **more: Any) -> c.GrantCredits:
     return c.GrantCredits(**{"customer_id": ADA, "amount": Credits(amount), **more})
 
@@ -318,13 +330,7 @@ class Story:
 
     def _wish(self, command: c.Command) -> Wish:
         self._keys += 1
-        return Wish(
-            command=command,
-            actor="client:tests",
-            client_id="tests",
-            key=f"key-{self._keys}",
-            fingerprint=repr(command).encode(),
-        )
+        return wish(command, f"key-{self._keys}", "tests")
 
     def _send(self, wish: Wish) -> Outcome:
         [outcome] = self.ledger.handle([wish])

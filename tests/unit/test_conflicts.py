@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from creditledger.domain.amounts import Credits
-from creditledger.domain.commands import Command
 from creditledger.domain.events import Granted
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.price import PriceSet
@@ -15,7 +14,7 @@ from creditledger.domain.provider_commands import PurchaseLine, RecordPurchase, 
 from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
 from creditledger.domain.store import News
 from creditledger.domain.turns import QUIET_TURNS
-from given_when_then import BOB, NOW, deduct, grant
+from given_when_then import BOB, NOW, deduct, grant, wish
 from memory_store import MemoryStore
 from purchase_story import purchase
 
@@ -34,16 +33,6 @@ class LongNews(MemoryStore):
 
 def ledger_on(store: MemoryStore) -> Ledger:
     return Ledger(store, now=lambda: NOW)
-
-
-def wish(command: Command, key: str | None = None) -> Wish:
-    return Wish(
-        command=command,
-        actor="client:shop",
-        client_id="shop",
-        key=key,
-        fingerprint=repr(command).encode(),
-    )
 
 
 def all_of(key: str, *wishes: Wish) -> Batch:

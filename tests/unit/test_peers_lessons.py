@@ -24,7 +24,6 @@ import pytest
 
 from creditledger.domain import ids
 from creditledger.domain.amounts import Credits
-from creditledger.domain.commands import Command
 from creditledger.domain.due import evaluate
 from creditledger.domain.errors import (
     HoldClosed,
@@ -68,6 +67,7 @@ from given_when_then import (
     revoked,
     sweep,
     transfer,
+    wish,
 )
 from proofs import replayed, restored, state_of
 from purchase_story import PACK_IS_500, purchase
@@ -75,16 +75,6 @@ from purchase_story import Story as Purchases
 from purchase_story import refund as paid_back
 
 ENDS = NOW + DAY
-
-
-def wish(command: Command, key: str) -> Wish:
-    return Wish(
-        command=command,
-        actor="client:peers",
-        client_id="peers",
-        key=key,
-        fingerprint=repr(command).encode(),
-    )
 
 
 def told(ledger: Ledger, *wishes: Wish) -> list[str]:

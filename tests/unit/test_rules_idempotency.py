@@ -28,6 +28,7 @@ from given_when_then import (
     hold,
     refund,
     transfer,
+    wish,
 )
 from memory_store import FaultyStore, MemoryStore
 from proofs import prove_identities, replayed
@@ -67,17 +68,6 @@ class Desk:
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
-
-
-def wish(command: Command, key: str | None, client: str = "shop", *, dry: bool = False) -> Wish:
-    return Wish(
-        command=command,
-        actor=f"client:{client}",
-        client_id=client,
-        key=key,
-        fingerprint=repr(command).encode(),
-        dry_run=dry,
-    )
 
 
 def batch(
@@ -359,8 +349,8 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(desk: Desk) -> None:
     """9.5"""
     desk.receipt(GRANT_10)
     traces = desk.store.traces()
-    would = desk.receipt(wish(deduct(4), None, dry=True))
-    refused = desk.receipt(wish(deduct(11), None, dry=True))
+    would = desk.receipt(wish(deduct(4), None, dry_run=True))
+    refused = desk.receipt(wish(deduct(11), None, dry_run=True))
     assert (would.outcome, refused.outcome) == ("accepted", "insufficient_credits")
     assert would.answer["balance"]["available"] == 6
     assert desk.store.traces() == traces
@@ -370,7 +360,7 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(desk: Desk) -> None:
 def test_a_dry_run_writes_not_even_what_is_due(desk: Desk) -> None:
     desk.receipt(wish(grant(10, expires_at=NOW + DAY), "give"))
     desk.now = NOW + DAY
-    assert desk.receipt(wish(deduct(1), None, dry=True)).outcome == "insufficient_credits"
+    assert desk.receipt(wish(deduct(1), None, dry_run=True)).outcome == "insufficient_credits"
     assert len(desk.store.log) == 1
 
 
@@ -387,7 +377,10 @@ def test_a_dry_run_of_a_batch_does_nothing(desk: Desk) -> None:
 
 def test_a_dry_run_beside_real_commands_changes_nothing_of_theirs(desk: Desk) -> None:
     told = desk.tell(
-        GRANT_10, wish(deduct(10), None, dry=True), wish(hold(10), "pin"), wish(deduct(1), "spend")
+        GRANT_10,
+        wish(deduct(10), None, dry_run=True),
+        wish(hold(10), "pin"),
+        wish(deduct(1), "spend"),
     )
     assert [one.outcome for one in told if isinstance(one, Receipt)] == [
         "accepted",

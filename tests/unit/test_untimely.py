@@ -12,21 +12,14 @@ import pytest
 
 from creditledger.domain.commands import Command
 from creditledger.domain.ledger import Ledger
-from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
-from given_when_then import DAY, NOW, TICK, deduct, grant
+from creditledger.domain.receipt import ACCEPTED, Receipt
+from given_when_then import DAY, NOW, TICK, deduct, grant, wish
 from memory_store import MemoryStore
 
 
 def told(store: MemoryStore, command: Command, at: datetime, key: str = "the key") -> Receipt:
     """What a process by this clock, with nothing at hand, tells of a command."""
-    wish = Wish(
-        command=command,
-        actor="client:shop",
-        client_id="shop",
-        key=key,
-        fingerprint=repr(command).encode(),
-    )
-    [outcome] = Ledger(store, now=lambda: at).handle([wish])
+    [outcome] = Ledger(store, now=lambda: at).handle([wish(command, key)])
     assert isinstance(outcome, Receipt), outcome
     return outcome
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,23 +13,11 @@ from creditledger.domain.amounts import Credits
 from creditledger.domain.commands import Command
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.provider_commands import PurchaseLine, SetPrice
-from creditledger.domain.receipt import Batch, Outcome, Wish
 from creditledger.infra.delivery import Taken, Verdict, read_delivery
 from given_when_then import NOW
 from memory_store import MemoryStore
 from purchase_story import purchase
-
-
-class AtOnce:
-    """A writer that decides at once."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def submit(self, item: Wish | Batch) -> Future[Outcome]:
-        answer: Future[Outcome] = Future()
-        answer.set_result(self._ledger.handle([item])[0])
-        return answer
+from writer_at_once import AtOnce
 
 
 def verdict_on(

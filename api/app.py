@@ -63,6 +63,9 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
         lifespan=_lifespan(service),
         docs_url=None,
         redoc_url=None,
+        # A body without a Content-Type is taken as JSON, as commands take it: keys are in a header
+        # of their own, which no page of a browser can be made to send.
+        strict_content_type=False,
         generate_unique_id_function=_operation_id,
         exception_handlers={HTTPException: _told, RequestValidationError: _unfit},
     )

@@ -55,7 +55,8 @@ A ledger for prepaid credits: granted by payments, held, spent, refunded, expire
   send it again with the same key.
 * **`?dry_run=true`** tells what would happen, and writes nothing.
 * **Problems** are `application/problem+json` (RFC 9457). Decide by `code`, which is stable.
-* Bodies are JSON objects in UTF-8 without unknown or repeated fields, up to 1 MiB, batches 8 MiB.
+* Bodies are JSON objects in UTF-8 without unknown or repeated fields, up to 1 MiB, batches 8 MiB,
+  sent as `application/json` or without a `Content-Type`.
 """
 
 

@@ -30,6 +30,8 @@ _PARAMETERS_MAX: Final = 50
 #: So much of a name is told where it comes twice.
 _NAME_SHOWN_MAX: Final = 64
 
+_EMPTY: Final = "The body is empty, and should be JSON."
+
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
 #: Headers of which a second one could contradict the first.
@@ -84,6 +86,9 @@ class _StrictRequest(Request):
         if not hasattr(self, "_body"):
             headers = headers_of(self.scope)
             self._body = await read_body(self.receive, headers, limit=BODY_BYTES_MAX)
+            if not self._body:
+                # FastAPI would not ask for its JSON.
+                raise Problem("malformed_request", _EMPTY)
         return self._body
 
     async def json(self) -> Any:
@@ -186,7 +191,7 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         if not body:
-            raise _Unreadable("The body is empty, and should be JSON.")
+            raise _Unreadable(_EMPTY)
         text = body.decode()
         if text.startswith(_BYTE_ORDER_MARK):
             raise _Unreadable("The body begins with a byte order mark. Send JSON without one.")
@@ -199,7 +204,7 @@ def parse_json(body: bytes) -> Any:
     except UnicodeEncodeError:
         detail = "The body holds an escape that is half of a character (a lone surrogate)."
     except json.JSONDecodeError as error:
-        detail = f"The body is not JSON: {error.msg}, at character {error.pos}."
+        detail = f"The body is not JSON: {_misfit(error)}."
     except _Unreadable as error:
         detail = str(error)
     except ValueError:
@@ -211,6 +216,17 @@ def parse_json(body: bytes) -> Any:
     else:
         return value
     raise Problem("malformed_request", detail)
+
+
+def _misfit(error: json.JSONDecodeError) -> str:
+    """Where a text stops being JSON, and what stands there: no parser's words, which change."""
+    rest = error.doc[error.pos :]
+    place = f"line {error.lineno}, column {error.colno}"
+    if error.msg.startswith("Unterminated string"):
+        return f"the text that begins at {place} has no end"
+    if not rest.strip():
+        return "it ends too soon"
+    return f"{json.dumps(rest[0])} does not fit at {place}"
 
 
 class _Unreadable(ValueError):

@@ -142,7 +142,8 @@ def read_delivery(
     try:
         event = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Malformed(f"the body is not JSON: {error}") from None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise Malformed(f"the body is not JSON at {place}") from None
     if not isinstance(event, dict):
         raise Malformed("the body is JSON, but not an object")
     kept = {name: headers[name] for name in _KEPT_HEADERS if headers.get(name, "\0").isprintable()}

@@ -393,42 +393,6 @@ def test_a_key_of_255_characters_fits(api: Api) -> None:
     assert api.post(path, {"amount": 5}, key="k" * 255).status_code == 201
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
-        "application/json; charset=latin-1",
-        "application/jsonx",
-        "*/*",
-        "nonsense",
-    ],
-)
-def test_a_body_that_is_not_sent_as_json_is_refused(api: Api, content_type: str) -> None:
-    response = send(api, b'{"amount": 5}', Content_Type=content_type)
-
-    assert code_and_field(response) == (415, "unsupported_media_type", None)
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    ["application/json; charset=utf-8", "Application/JSON", "application/vnd.ledger+json"],
-)
-def test_json_may_be_called_by_its_other_names(api: Api, content_type: str) -> None:
-    headers = {"Idempotency-Key": new_key(), "Content-Type": content_type}
-
-    response = api.http.post("/v1/customers/c/grants", content=b'{"amount": 5}', headers=headers)
-
-    assert response.status_code == 201
-
-
-def test_a_compressed_body_is_refused(api: Api) -> None:
-    response = send(api, b'{"amount": 5}', Content_Encoding="gzip")
-
-    assert code_and_field(response) == (415, "unsupported_media_type", None)
-
-
 # Queries.
 
 

@@ -22,6 +22,16 @@ def api(shared_database_url: str) -> Iterator[Api]:
     ("body", "detail"),
     [
         (b"", "The body is empty, and should be JSON."),
+        (b" \n", "The body is not JSON: it ends too soon."),
+        (b'{"amount": 5', "The body is not JSON: it ends too soon."),
+        (b"amount=5", 'The body is not JSON: "a" does not fit at line 1, column 1.'),
+        (b'{"amount": 5}}', 'The body is not JSON: "}" does not fit at line 1, column 14.'),
+        (b'{"a": 1\n"b": 2}', 'The body is not JSON: "\\"" does not fit at line 2, column 1.'),
+        (b'{"a": "b\n"}', 'The body is not JSON: "\\n" does not fit at line 1, column 9.'),
+        (
+            b'{"a": "b}',
+            "The body is not JSON: the text that begins at line 1, column 7 has no end.",
+        ),
         (b'{"amount": NaN}', "The body is not JSON: NaN is not a number."),
         (
             b'{"amount": ' + b"9" * 5_001 + b"}",

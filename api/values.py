@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from creditledger.domain import answers
 from creditledger.domain.amounts import CREDITS_MAX
 from creditledger.domain.commands import Metadata
 from creditledger.domain.policies import PRIORITY_MAX
@@ -46,10 +47,13 @@ EXPIRES_AFTER_DAYS_MAX: Final = 36_500
 #: Longer than any UUID or hash that clients make; the width of a header that every proxy passes.
 KEY_LENGTH_MAX: Final = 255
 
-#: Outside of these every time zone can still show a moment: dates begin with the year 1 and end
-#: with 9999, and a zone may lie most of a day off.
+#: Nothing of ours is older. The latest is the last microsecond of the year 9999, in UTC, which
+#: other systems send for a time that never comes.
 TIME_MIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
-TIME_MAX: Final = datetime(9999, 12, 31, tzinfo=UTC)
+TIME_MAX: Final = datetime.max.replace(tzinfo=UTC)
+_TIME_OUTSIDE: Final = (
+    f"should lie between {answers.instant(TIME_MIN)} and {answers.instant(TIME_MAX)}"
+)
 
 #: Characters that nobody sees, or that change how others are shown: two ids that look the same
 #: are the same. Surrogates are halves of characters; U+FFFD stands for what could not be read.
@@ -126,10 +130,12 @@ def parse_time(value: object) -> datetime:
         )
     try:
         moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise PydanticCustomError("time", "is not a time that exists") from None
-    if not TIME_MIN <= moment < TIME_MAX:
-        raise PydanticCustomError("time", "should lie between the years 1970 and 9999")
+    except OverflowError:
+        raise PydanticCustomError("time", _TIME_OUTSIDE) from None
+    if moment < TIME_MIN:
+        raise PydanticCustomError("time", _TIME_OUTSIDE)
     return moment
 
 

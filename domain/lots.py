@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Final, Self
 
 from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.events import LotAmount, LotTerms
 from creditledger.domain.values import value
 
-#: Sorts after every expiry; a lot without one is spent last among its priority.
-_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+#: Later than the last moment in UTC, so that it sorts after every expiry: a lot without one is
+#: spent last among its priority.
+_NEVER: Final = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
 
 _BurnKey = tuple[int, datetime, datetime, int, str]
 

@@ -3,10 +3,14 @@
 Tables have no schema in their names: they live in the first schema of the connection's
 `search_path`, so an address that ends with `?options=-csearch_path%3Dledger_2` names a ledger of
 its own in the same database.
+
+Every session is in UTC, whatever the server's time zone is: in one that is ahead, the last hours
+of the year 9999 belong to a year that Python does not know.
 """
 
 from __future__ import annotations
 
+import os
 import select
 from typing import Any
 
@@ -30,7 +34,10 @@ AsyncPool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 
 def conninfo(url: str, application_name: str) -> str:
-    """The address with short time limits, unless it sets its own: a dead server is noticed soon."""
+    """The address, for sessions in UTC.
+
+    Time limits are short, unless it sets its own: a dead server is noticed soon.
+    """
     defaults: dict[str, Any] = {
         "application_name": application_name,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -39,7 +46,10 @@ def conninfo(url: str, application_name: str) -> str:
         "keepalives_count": 3,
         "tcp_user_timeout": 15_000,
     }
-    return make_conninfo("", **(defaults | conninfo_to_dict(url)))
+    said = conninfo_to_dict(url)
+    options = said.get("options") or os.environ.get("PGOPTIONS", "")
+    utc = {"options": f"{options} -ctimezone=UTC".lstrip()}
+    return make_conninfo("", **(defaults | said | utc))
 
 
 def connect(url: str, application_name: str) -> Connection[TupleRow]:

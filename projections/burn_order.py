@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 from heapq import heappop, heappush
 from typing import Final
 
-#: Sorts after every expiry: among equals, a lot without one is spent last.
-_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+#: Later than the last moment in UTC, so that it sorts after every expiry: among equals, a lot
+#: without one is spent last.
+_NEVER: Final = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
 
 _Key = tuple[int, datetime, datetime, int]
 

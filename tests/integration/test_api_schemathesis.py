@@ -21,7 +21,7 @@ EXAMPLES = 15
 #: Why a request is refused that fits the document: what JSON Schema cannot say.
 BEYOND_THE_SCHEMA = (
     "should be a whole number",  # 5.0 is an integer to JSON Schema
-    "should lie between the years",
+    "should lie between 1970",
     "lies in the future",
     "which is past",
     "which is not after the start",

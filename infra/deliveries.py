@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from creditledger.domain import answers
 from creditledger.infra.database import Pool
 from creditledger.infra.delivery import DeliveryStatus
-from creditledger.infra.delivery_table import CHANNEL
+from creditledger.infra.delivery_table import CHANNEL, TRY_AGAIN
 from creditledger.infra.event_log import reaching
 from creditledger.projections import paging
 from creditledger.projections.queries import rows_of
@@ -53,18 +53,18 @@ _OPEN: Final = """
 """
 
 # Whatever came of it before, it is tried again as if it were new.
-_REPLAY: Final = """
+_REPLAY: Final = f"""
     UPDATE webhook_deliveries
-    SET status = 'received', due_at = now(), faults = 0, settled_at = NULL
+    SET {TRY_AGAIN}, faults = 0
     WHERE delivery_id = %s
     RETURNING pg_notify(%s, delivery_id)
-"""
+"""  # noqa: S608 - what is set stands there
 
-_REPLAY_ALL: Final = """
+_REPLAY_ALL: Final = f"""
     UPDATE webhook_deliveries
-    SET status = 'received', due_at = now(), faults = 0, settled_at = NULL
+    SET {TRY_AGAIN}, faults = 0
     WHERE status IN ('parked', 'failed') AND reason = %s
-"""
+"""  # noqa: S608 - what is set stands there
 
 # What is settled for good, and old; what waits or failed stays until somebody decides.
 _CLEAN: Final = """

@@ -96,6 +96,12 @@ _SETTLE: Final = """
     WHERE delivery.delivery_id = verdict.delivery_id
 """
 
+#: Another try of what was settled: it waits for nothing but its turn. What came of the last try is
+#: told until the next one.
+TRY_AGAIN: Final = """
+    status = 'received', due_at = now(), settled_at = NULL, waits_for = NULL, awaits = '{}'
+"""
+
 #: The statements above are to follow the indexes in their order, whether the table was analysed
 #: since a burst came or not: other plans read and sort all that waits, for each batch.
 _PLAN: Final = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"

@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 
 from creditledger.infra.database import Pool
 from creditledger.infra.delivery import Taken
+from creditledger.infra.delivery_table import TRY_AGAIN
 from creditledger.infra.event_log import reaching
 from creditledger.projections.arrays import text_array, uuid_array
 
@@ -20,7 +21,7 @@ from creditledger.projections.arrays import text_array, uuid_array
 # that stream; without it, all that came after a position may be searched for each.
 _FREE: Final = """
     UPDATE webhook_deliveries
-    SET status = 'received', due_at = now()
+    SET {again}
     WHERE delivery_id = ANY (ARRAY(
         SELECT delivery_id
         FROM webhook_deliveries
@@ -40,10 +41,10 @@ _FREE: Final = """
     ))
 """
 
-_FREE_ALL: Final = _FREE.format(which="true")
-_FREE_NAMED: Final = _FREE.format(which="delivery_id = ANY (%s::text[])")
+_FREE_ALL: Final = _FREE.format(which="true", again=TRY_AGAIN)
+_FREE_NAMED: Final = _FREE.format(which="delivery_id = ANY (%s::text[])", again=TRY_AGAIN)
 
-# Whatever awaits one of these streams, or did when it was parked.
+# Whatever awaits one of these streams.
 _AWAITING: Final = """
     SELECT delivery_id FROM webhook_deliveries WHERE awaits && %s::uuid[] AND awaits <> '{}'
 """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from threading import Event, Thread
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
 from creditledger.consumers.worker import clean_until, step
 from creditledger.domain.amounts import Credits
@@ -136,6 +140,42 @@ def parked_behind_its_news(desk: Desk, parking: Parking) -> list[Taken]:
         desk.wish(*PRICES)
         assert parking.free() == 0
     return list(batch)
+
+
+def test_what_is_tried_again_waits_for_nothing_but_its_turn(
+    desk: Desk, pool: Pool, database_url: str
+) -> None:
+    def by_news(_: str) -> None:
+        desk.wish(*PRICES)
+        assert Parking(pool).free() == 1
+
+    def by_its_id(delivery_id: str) -> None:
+        asyncio.run(replay(database_url, partial(deliveries.replay, delivery_id=delivery_id)))
+
+    def by_its_reason(_: str) -> None:
+        asyncio.run(replay(database_url, partial(deliveries.replay_all, reason="unknown_price")))
+
+    delivery_id = desk.put(SESSION).delivery_id
+    for tried_again in (by_its_id, by_its_reason, by_news):
+        step(desk.stream, desk.runner)
+        [parked] = desk.rows()
+        assert (parked["status"], parked["waits_for"]) == ("parked", f"price:stripe:{STRIPE_PACK}")
+        assert parked["awaits"]
+        assert parked["settled_at"]
+
+        tried_again(delivery_id)
+
+        [row] = desk.rows()
+        assert (row["status"], row["waits_for"], row["settled_at"]) == ("received", None, None)
+        assert row["awaits"] == []
+        assert row["reason"] == "unknown_price"  # that came of the last try
+    desk.work_off()
+    assert desk.available() == 600
+
+
+async def replay(url: str, ask: Callable[[AsyncConnection[Any]], Awaitable[Any]]) -> None:
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        assert await ask(connection) == 1
 
 
 def test_what_somebody_holds_is_left_to_him(desk: Desk, pool: Pool, database_url: str) -> None:

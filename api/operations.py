@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import orjson
@@ -12,7 +11,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from creditledger.api.metrics import MEDIA_TYPE, Metrics
-from creditledger.domain.store import Unavailable
+from creditledger.api.stream_desk import StreamDesk
 from creditledger.infra.deliveries import Counts, open_deliveries
 from creditledger.infra.publications import lags
 from creditledger.infra.reconciliation_record import progress_in
@@ -23,6 +22,7 @@ from creditledger.projections.checkpoints import Status, statuses
 def operations(service: Service, metrics: Metrics) -> APIRouter:
     """The routes for whoever runs the service."""
     router = APIRouter(tags=["Operations"])
+    stream = StreamDesk(service.stream.waiting)
 
     @router.get("/healthz", summary="Alive", operation_id="health", response_model=dict[str, str])
     async def health() -> Response:
@@ -47,13 +47,14 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
             reason = str(error).strip().splitlines()[0]
             return _json(503, {"status": "unavailable", "database": reason})
         stopped = any(status.status == "stopped" for status in found)
-        waiting, stream = await _waiting()
+        seen = await stream.seen()
+        webhooks = {"stream": seen.trouble or "ok", "waiting": seen.waiting}
         body = {
-            "status": "degraded" if stopped or waiting is None else "ready",
+            "status": "degraded" if stopped or seen.trouble else "ready",
             "database": "ok",
             "queued_commands": service.writer.queued_commands,
             "projections": [_shown(status) for status in found],
-            "webhooks": {"stream": stream, "waiting": waiting, **_by_status(counts)},
+            "webhooks": {**webhooks, **_by_status(counts)},
         }
         return _json(200, body)
 
@@ -69,7 +70,7 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
             async with service.reads.connection() as connection:
                 found, published = await statuses(connection), await lags(connection)
                 metrics.reconciled(await progress_in(connection, service.settings))
-                metrics.deliveries(await open_deliveries(connection), (await _waiting())[0])
+                metrics.deliveries(await open_deliveries(connection), (await stream.seen()).waiting)
         except (OperationalError, PoolTimeout):
             # What this process has counted is worth telling even then.
             found, published = [], []
@@ -77,13 +78,6 @@ def operations(service: Service, metrics: Metrics) -> APIRouter:
             queued=service.writer.queued_commands, statuses=found, published=published
         )
         return Response(body, media_type=MEDIA_TYPE)
-
-    async def _waiting() -> tuple[int | None, str]:
-        """How many deliveries wait, if the stream can be reached, and whether it can."""
-        try:
-            return await asyncio.to_thread(service.stream.waiting), "ok"
-        except Unavailable as error:
-            return None, str(error).strip().splitlines()[0]
 
     return router
 

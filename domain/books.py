@@ -58,6 +58,8 @@ class Books:
         #: Streams that may be due for a snapshot, and events since any was saved.
         self._long: set[UUID] = set()
         self._events_since_snapshots = 0
+        #: Trails of holds that end: nothing more will happen there.
+        self._ending: set[UUID] = set()
         self._trial: dict[UUID, Aggregate] | None = None
         self._now: datetime = datetime.min.replace(tzinfo=UTC)
         self._context = TIME
@@ -124,9 +126,11 @@ class Books:
     def trail(self, subject: str, *, fresh: bool = False) -> Trail:
         """What became of a grant, hold or deduction; `fresh` where it cannot have begun yet."""
         stream = ids.trail_id(subject)
-        if fresh and stream not in self._kept:
-            # An open hold's trail is empty, so a look in the store would find nothing.
-            self._kept[stream] = Trail(stream)
+        if fresh:
+            self._ending.add(stream)
+            if stream not in self._kept:
+                # An open hold's trail is empty, so a look in the store would find nothing.
+                self._kept[stream] = Trail(stream)
         return self.get(Trail, stream)
 
     def event(self, kind: type[V], ref: EventRef) -> V | None:
@@ -291,7 +295,10 @@ class Books:
         return due
 
     def shrink(self) -> None:
-        """Let go of the aggregates used longest ago, past the cache's limit."""
+        """Let go of what is over, and past the cache's limit of what was used longest ago."""
+        for stream in self._ending:
+            self._kept.pop(stream, None)
+        self._ending.clear()
         while len(self._kept) > self._cache_limit:
             self._kept.popitem(last=False)
         self._loaded = {}

@@ -232,6 +232,22 @@ def test_no_more_is_loaded_before_than_is_kept(store: CountingStore) -> None:
     assert store.loaded == [{ids.account_id(ADA, "credits")}]
 
 
+def test_holds_that_have_ended_take_no_account_s_place(store: CountingStore) -> None:
+    one, _ = ledgers(store)
+    tell(one, grant(10), grant(10, customer_id=BOB))
+    small = Ledger(store, now=lambda: NOW, cache_limit=2)
+    small.have_at_hand([ids.account_id(who, "credits") for who in (ADA, BOB)])
+    store.loaded.clear()
+    for amount in (1, 2, None):
+        (held,) = tell(small, hold(2))
+        tell(small, capture(held.answer["hold_id"], amount))
+    tell(small, deduct(1, customer_id=BOB))
+    assert store.loaded == []
+    (again,) = small.handle(wishes(capture(held.answer["hold_id"])))
+    assert isinstance(again, Receipt)
+    assert again.outcome == "hold_closed"
+
+
 class Unreadable(CountingStore):
     """A store of which nothing can be read."""
 

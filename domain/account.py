@@ -251,7 +251,7 @@ class CreditAccount(Aggregate):
             self.overage_used += event.overage
 
     def _released(self, event: e.Released) -> None:
-        self._close(event.hold_id)
+        self._unlist(self.holds.pop(event.hold_id))
         for leg in event.lots:
             self.lots.change(self._lot(leg.grant_id), remaining=leg.amount, held=-leg.amount)
 
@@ -327,22 +327,24 @@ class CreditAccount(Aggregate):
         self.holds[hold.hold_id] = hold
         insort(self._lapsing, (hold.expires_at, ids.version_of(hold.hold_id), hold.hold_id))
 
-    def _close(self, hold_id: str) -> Hold:
-        hold = self.holds.pop(hold_id)
-        place = (hold.expires_at, ids.version_of(hold_id), hold_id)
+    def _unlist(self, hold: Hold) -> None:
+        """Let a hold that was closed lapse no more."""
+        place = (hold.expires_at, ids.version_of(hold.hold_id), hold.hold_id)
         del self._lapsing[bisect_left(self._lapsing, place)]
-        return hold
 
     def _capture(self, hold_id: str, captured: tuple[LotAmount, ...]) -> None:
-        hold = self._close(hold_id)
+        hold = self.holds.pop(hold_id)
         left = {leg.grant_id: leg.amount for leg in hold.lots}
         for leg in captured:
             left[leg.grant_id] = Credits(left[leg.grant_id] - leg.amount)
             self.lots.change(self._lot(leg.grant_id), held=-leg.amount)
-        pinned = tuple(LotAmount(grant_id, rest) for grant_id, rest in left.items() if rest)
+        pinned = tuple([LotAmount(grant_id, rest) for grant_id, rest in left.items() if rest])
         if pinned:
-            rest = Credits(sum(leg.amount for leg in pinned))
-            self._open(Hold(hold_id, rest, hold.expires_at, pinned, hold.feature))
+            # It lapses when it would have, so its place among those that do stays the same.
+            rest = Credits(sum([leg.amount for leg in pinned]))
+            self.holds[hold_id] = Hold(hold_id, rest, hold.expires_at, pinned, hold.feature)
+        else:
+            self._unlist(hold)
 
     def _is_this_period(self, now: datetime) -> bool:
         since = self.overage_since

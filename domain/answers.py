@@ -17,7 +17,7 @@ def instant(moment: datetime | None) -> str | None:
     """A moment as RFC 3339 in UTC with microseconds."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return moment.astimezone(UTC).isoformat("T", "microseconds").removesuffix("+00:00") + "Z"
 
 
 def balance(account: CreditAccount) -> dict[str, Any]:

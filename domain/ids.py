@@ -28,6 +28,7 @@ _PAIR_SHIFTS: Final = tuple(range(120, -1, -_PAIR_BITS))
 
 #: 26 digits hold 130 bits: a UUID's 128 and two zeros.
 _ZEROS: Final = 2
+_ZEROS_MASK: Final = (1 << _ZEROS) - 1
 
 #: Where a UUID says its version and its variant (RFC 9562, section 4).
 _MARKED: Final = ~(0xF000 << 64 | 0xC000 << 48)
@@ -123,9 +124,9 @@ def stream_key(stream: UUID) -> str:
 
 
 def stream_from_key(key: str) -> UUID | None:
-    """The stream behind 26 characters, or None where they are not what `stream_key` writes."""
-    stream = UUID(int=int(key, len(_DIGITS)) >> _ZEROS)
-    return stream if stream_key(stream) == key else None
+    """The stream behind 26 digits of base 32, or None where `stream_key` would not write them."""
+    bits = int(key, len(_DIGITS))
+    return None if bits & _ZEROS_MASK else UUID(int=bits >> _ZEROS)
 
 
 def _named(name: str) -> UUID:
@@ -148,6 +149,7 @@ def stream_id(prefix: str, stream: UUID) -> str:
     return f"{prefix}_{stream_key(stream)}"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_event_id(prefix: str, text: str) -> EventRef | None:
     """Where the event behind an id stands, or None where the text cannot be such an id."""
     match = _EVENT_ID.fullmatch(text)

@@ -121,7 +121,8 @@ def _facts(event: AccountEvent, line: Line) -> Packed:
     packed_cause = text(cause)
     return b"".join(
         (
-            _texts(event.customer_id, event.asset, line.kind),
+            _texts(event.customer_id, event.asset),
+            repeated_text(line.kind),
             _AMOUNTS(8, line.amount, 8, after.total, 8, after.available),
             repeated_text(line.feature),
             line.lots,

@@ -20,6 +20,8 @@ from creditledger.projections.copying import Packed, document, jsonb
 #: Accounts whose key is at hand, and lots whose number is: the events of one come close together.
 _KEPT: Final = 16_384
 
+_encode: Final = msgspec.json.Encoder().encode
+
 #: The kinds of lines, in the order in which a person would look for them.
 KINDS: Final = (
     "grant",
@@ -62,23 +64,37 @@ def _line(
     concerns: Iterable[str | None],
     details: dict[str, Any],
     *,
-    feature: str | None = None,
     happened_at: datetime | None = None,
 ) -> Line:
     """The line of an event that concerns these lots, and what these ids are of."""
-    merged = _merged(lots)
-    written = jsonb([{"amount": each, "grant_id": of} for of, each in merged.items()])
+    written, numbers = _lots(lots)
     subjects = {_version_of(subject) for subject in concerns if subject is not None}
-    subjects.update(map(_version_of, merged))
-    return Line(kind, amount, written, sorted(subjects), jsonb(details), feature, happened_at)
+    subjects.update(numbers)
+    return Line(kind, amount, written, sorted(subjects), jsonb(details), None, happened_at)
 
 
-def _merged(legs: Sequence[LotAmount]) -> dict[str, int]:
-    """Each lot once."""
+def _lots(legs: Sequence[LotAmount]) -> tuple[Packed, list[int]]:
+    """The lots of a line, each once, written straight away, and their numbers."""
+    if len(legs) == 1:
+        (leg,) = legs
+        number, grant_id = _grant(leg.grant_id)
+        lot = f'[{{"amount": {leg.amount}, "grant_id": {grant_id}}}]'
+        return document(lot.encode()), [number]
     amounts: dict[str, int] = {}
     for leg in legs:
         amounts[leg.grant_id] = amounts.get(leg.grant_id, 0) + leg.amount
-    return amounts
+    numbers = [_version_of(grant_id) for grant_id in amounts]
+    return jsonb([{"amount": each, "grant_id": of} for of, each in amounts.items()]), numbers
+
+
+def _with(numbers: list[int], subject: str) -> list[int]:
+    """The numbers of what a line concerns, with that of another id, in order."""
+    return sorted({*numbers, ids.version_of(subject)})
+
+
+def _quoted(value: str | None) -> str:
+    """A text or nothing as a document says it."""
+    return "null" if value is None else _encode(value).decode()
 
 
 def line_of(event: AccountEvent) -> Line:
@@ -98,7 +114,7 @@ def _key_of(bits: int) -> str:
 @lru_cache(_KEPT)
 def _grant(grant_id: str) -> tuple[int, str]:
     """The number of a lot, and its id as a document says it."""
-    return ids.version_of(grant_id), msgspec.json.encode(grant_id).decode()
+    return ids.version_of(grant_id), _quoted(grant_id)
 
 
 def _id(prefix: str, event: AccountEvent) -> str:
@@ -134,50 +150,32 @@ def _granted(event: e.Granted) -> Line:
     )
 
 
+# What comes most often is written straight away.
+
+
 def _held(event: e.Held) -> Line:
+    lots, numbers = _lots(event.lots)
     hold_id = _id(ids.HOLD, event)
-    details = {
-        "held": event.amount,
-        "hold_id": hold_id,
-        "expires_at": instant(event.expires_at),
-    }
-    return _line("hold", 0, event.lots, (hold_id,), details, feature=event.feature)
+    details = (
+        f'{{"held": {event.amount}, "hold_id": "{hold_id}",'
+        f' "expires_at": "{instant(event.expires_at)}"}}'
+    )
+    subjects = _with(numbers, hold_id)
+    return Line("hold", 0, lots, subjects, document(details.encode()), event.feature, None)
 
 
 def _deducted(event: e.Deducted) -> Line:
-    details = {
-        "hold_id": event.hold_id,
-        "overage": event.overage,
-        "deducted": event.amount,
-        "transfer_to": event.transfer_to,
-        "deduction_id": _id(ids.DEDUCTION, event),
-    }
-    return _line(
-        "deduction" if event.transfer_to is None else "transfer_out",
-        event.overage - event.amount,
-        event.captured + event.lots,
-        (event.hold_id,),
-        details,
-        feature=event.feature,
-    )
-
-
-def _plainly_deducted(event: e.Deducted) -> Line:
-    """The same for what comes most often, from one lot alone, written straight away."""
-    if len(event.lots) != 1 or event.captured or (event.hold_id, event.transfer_to) != (None, None):
-        return _deducted(event)
-    (lot,) = event.lots
-    number, grant_id = _grant(lot.grant_id)
-    lots = f'[{{"amount": {lot.amount}, "grant_id": {grant_id}}}]'
+    lots, numbers = _lots(event.captured + event.lots)
+    hold_id, transfer_to = event.hold_id, event.transfer_to
     details = (
-        f'{{"hold_id": null, "overage": {event.overage}, "deducted": {event.amount},'
-        f' "transfer_to": null, "deduction_id": "{_id(ids.DEDUCTION, event)}"}}'
+        f'{{"hold_id": {_quoted(hold_id)}, "overage": {event.overage}, "deducted": {event.amount},'
+        f' "transfer_to": {_quoted(transfer_to)}, "deduction_id": "{_id(ids.DEDUCTION, event)}"}}'
     )
     return Line(
-        "deduction",
+        "deduction" if transfer_to is None else "transfer_out",
         event.overage - event.amount,
-        document(lots.encode()),
-        (number,),
+        lots,
+        sorted(numbers) if hold_id is None else _with(numbers, hold_id),
         document(details.encode()),
         event.feature,
         None,
@@ -185,14 +183,13 @@ def _plainly_deducted(event: e.Deducted) -> Line:
 
 
 def _released(event: e.Released) -> Line:
-    details = {
-        "note": event.note,
-        "reason": event.reason,
-        "hold_id": event.hold_id,
-        "released": event.amount,
-    }
-    happened_at = event.lapsed_at
-    return _line("release", 0, event.lots, (event.hold_id,), details, happened_at=happened_at)
+    lots, numbers = _lots(event.lots)
+    details = (
+        f'{{"note": {_quoted(event.note)}, "reason": "{event.reason}",'
+        f' "hold_id": {_quoted(event.hold_id)}, "released": {event.amount}}}'
+    )
+    subjects = _with(numbers, event.hold_id)
+    return Line("release", 0, lots, subjects, document(details.encode()), None, event.lapsed_at)
 
 
 def _refunded(event: e.Refunded) -> Line:
@@ -269,7 +266,7 @@ def _overage_limit_set(event: e.OverageLimitSet) -> Line:
 _LINES: Final[dict[type[Event], Callable[[Any], Line]]] = {
     e.Granted: _granted,
     e.Held: _held,
-    e.Deducted: _plainly_deducted,
+    e.Deducted: _deducted,
     e.Released: _released,
     e.Refunded: _refunded,
     e.Expired: _expired,

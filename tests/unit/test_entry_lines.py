@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any, Final
 
 import pytest
 
@@ -11,7 +12,7 @@ from creditledger.domain import ids
 from creditledger.domain.amounts import Credits
 from creditledger.domain.events import Context, LotAmount
 from creditledger.projections.copying import jsonb
-from creditledger.projections.entry_lines import line_of
+from creditledger.projections.entry_lines import Line, line_of
 
 STREAM = ids.account_id("ada", "credits")
 KEY = ids.stream_key(STREAM)
@@ -21,22 +22,37 @@ def lot(number: int, amount: int) -> LotAmount:
     return LotAmount(ids.event_id(ids.GRANT, KEY, number), Credits(amount))
 
 
+#: What all these events say.
+SAME: Final[dict[str, Any]] = {
+    "originator_id": STREAM,
+    "originator_version": 4,
+    "recorded_at": datetime(2026, 8, 1, tzinfo=UTC),
+    "context": Context("client:test", "rcp_1", "rcp_1"),
+    "customer_id": "ada",
+    "asset": "credits",
+}
+
+LOTS = [(), (lot(1, 5),), (lot(12, 5), lot(2, 7)), (lot(1, 2), lot(1, 3))]
+
+
+def assert_concerns(line: Line, lots: tuple[LotAmount, ...], *subjects: str | None) -> None:
+    merged = {leg.grant_id: 0 for leg in lots}
+    for leg in lots:
+        merged[leg.grant_id] += leg.amount
+    assert line.lots == jsonb([{"amount": n, "grant_id": of} for of, n in merged.items()])
+    numbers = {ids.version_of(of) for of in (*merged, *filter(None, subjects))}
+    assert list(line.subjects) == sorted(numbers)
+
+
 @pytest.mark.parametrize("transfer_to", [None, 'é "quoted"\n\\ \x7f'])
 @pytest.mark.parametrize("hold_id", [None, ids.event_id(ids.HOLD, KEY, 3)])
-@pytest.mark.parametrize(
-    "lots", [(), (lot(1, 5),), (lot(12, 5), lot(2, 7)), (lot(1, 2), lot(1, 3))]
-)
+@pytest.mark.parametrize("lots", LOTS)
 def test_a_deductions_documents(
     lots: tuple[LotAmount, ...], hold_id: str | None, transfer_to: str | None
 ) -> None:
     line = line_of(
         e.Deducted(
-            originator_id=STREAM,
-            originator_version=4,
-            recorded_at=datetime(2026, 8, 1, tzinfo=UTC),
-            context=Context("client:test", "rcp_1", "rcp_1"),
-            customer_id="ada",
-            asset="credits",
+            **SAME,
             amount=Credits(20),
             lots=lots,
             overage=Credits(3),
@@ -53,9 +69,63 @@ def test_a_deductions_documents(
             "deduction_id": ids.event_id(ids.DEDUCTION, KEY, 4),
         }
     )
-    merged = {leg.grant_id: 0 for leg in lots}
-    for leg in lots:
-        merged[leg.grant_id] += leg.amount
-    assert line.lots == jsonb([{"amount": n, "grant_id": of} for of, n in merged.items()])
-    numbers = {ids.version_of(of) for of in (*merged, *filter(None, (hold_id,)))}
-    assert list(line.subjects) == sorted(numbers)
+    assert_concerns(line, lots, hold_id)
+
+
+@pytest.mark.parametrize("captured", LOTS)
+@pytest.mark.parametrize("beyond", LOTS)
+def test_a_capture_names_each_lot_once(
+    captured: tuple[LotAmount, ...], beyond: tuple[LotAmount, ...]
+) -> None:
+    hold_id = ids.event_id(ids.HOLD, KEY, 3)
+    line = line_of(
+        e.Deducted(
+            **SAME,
+            amount=Credits(20),
+            lots=beyond,
+            overage=Credits(0),
+            hold_id=hold_id,
+            captured=captured,
+        )
+    )
+    assert_concerns(line, captured + beyond, hold_id)
+
+
+@pytest.mark.parametrize("lots", LOTS)
+def test_a_holds_documents(lots: tuple[LotAmount, ...]) -> None:
+    expires_at = datetime(2026, 8, 1, 0, 15, 0, 7, tzinfo=UTC)
+    line = line_of(
+        e.Held(**SAME, amount=Credits(20), expires_at=expires_at, lots=lots, feature="chat")
+    )
+    hold_id = ids.event_id(ids.HOLD, KEY, 4)
+    assert line.details == jsonb(
+        {"held": 20, "hold_id": hold_id, "expires_at": "2026-08-01T00:15:00.000007Z"}
+    )
+    assert_concerns(line, lots, hold_id)
+    assert (line.kind, line.amount, line.feature, line.happened_at) == ("hold", 0, "chat", None)
+
+
+@pytest.mark.parametrize("lapsed_at", [None, datetime(2026, 7, 31, tzinfo=UTC)])
+@pytest.mark.parametrize("note", [None, 'é "quoted"\n\\ \x7f'])
+@pytest.mark.parametrize("lots", LOTS)
+def test_a_releases_documents(
+    lots: tuple[LotAmount, ...], note: str | None, lapsed_at: datetime | None
+) -> None:
+    hold_id = ids.event_id(ids.HOLD, KEY, 3)
+    line = line_of(
+        e.Released(
+            **SAME,
+            hold_id=hold_id,
+            reason="voided",
+            amount=Credits(20),
+            lots=lots,
+            lapsed_at=lapsed_at,
+            note=note,
+        )
+    )
+    assert line.details == jsonb(
+        {"note": note, "reason": "voided", "hold_id": hold_id, "released": 20}
+    )
+    assert_concerns(line, lots, hold_id)
+    assert (line.kind, line.amount, line.feature) == ("release", 0, None)
+    assert line.happened_at == lapsed_at

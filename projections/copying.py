@@ -28,7 +28,7 @@ END: Final = b"\xff\xff"
 
 _LENGTH: Final = Struct("!i")
 _BIGINT: Final = Struct("!iq")
-_NULL: Final = _LENGTH.pack(-1)
+NULL: Final[Packed] = _LENGTH.pack(-1)
 _JSONB_HEAD: Final = Struct("!ib")
 _JSONB_VERSION: Final = 1
 _encode: Final = msgspec.json.Encoder().encode
@@ -46,7 +46,7 @@ _KEPT: Final = 16_384
 def text(value: str | None) -> Packed:
     """A text or NULL. Raises ValueError where it holds the character NUL."""
     if value is None:
-        return _NULL
+        return NULL
     encoded = value.encode()
     if 0 in encoded:
         raise ValueError("a text for PostgreSQL cannot hold the character NUL")
@@ -61,7 +61,7 @@ repeated_text: Final = lru_cache(_KEPT)(text)
 def timestamptz(value: datetime | None) -> Packed:
     """An aware time or NULL."""
     if value is None:
-        return _NULL
+        return NULL
     return _BIGINT.pack(8, (value - _POSTGRES_EPOCH) // _MICROSECOND)
 
 
@@ -71,7 +71,7 @@ def jsonb(value: Any) -> Packed:
     The bytes are those that the server gives back where its names stand in the server's order: by
     their lengths, then by their letters.
     """
-    return _NULL if value is None else document(msgspec.json.format(_encode(value), indent=0))
+    return NULL if value is None else document(msgspec.json.format(_encode(value), indent=0))
 
 
 def document(written: bytes) -> Packed:

@@ -15,6 +15,7 @@ from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Event
 from creditledger.domain.ids import EventRef
 from creditledger.projections import paging
 from creditledger.projections.copying import (
+    NULL,
     CopiedTable,
     Packed,
     jsonb_of_names,
@@ -22,7 +23,7 @@ from creditledger.projections.copying import (
     text,
     timestamptz,
 )
-from creditledger.projections.entry_lines import Line, line_of
+from creditledger.projections.entry_lines import Line, line_of, plain_deduction
 from creditledger.projections.projection import (
     BESIDE_ACCOUNTS,
     AppendedProjection,
@@ -36,20 +37,21 @@ _ENTRIES: Final = CopiedTable(
     *("customer_id", "asset", "kind"),
     *("amount", "total_after", "available_after"),
     *("feature", "lots", "details"),
-    *("actor", "causation_id", "correlation_id", "happened_at", "recorded_at", "metadata"),
+    *("actor", "causation_id", "correlation_id", "happened_at", "recorded_at", "metadata", "lot"),
 )
 
 _SUBJECTS: Final = CopiedTable("entry_subjects", "account_id", "number", "version")
 
 #: How a row begins: the number of its columns, then a uuid and two bigints with their lengths.
 _PLACE: Final = Struct("!hi16siqiq").pack
-_ENTRY_COLUMNS: Final = 18
+_ENTRY_COLUMNS: Final = 19
 _SUBJECT_COLUMNS: Final = 3
 
 #: Customers whose columns are at hand, packed.
 _KEPT: Final = 16_384
 
-#: Three bigints.
+#: One bigint, and three.
+_LOT: Final = Struct("!iq").pack
 _AMOUNTS: Final = Struct("!iqiqiq").pack
 
 # A customer's entries, newest first; `before` is where the page before ended.
@@ -66,11 +68,18 @@ _PAGE: Final = """
 
 _ONE: Final = "SELECT * FROM entries WHERE account_id = %(stream)s AND version = %(version)s"
 
-# What happened to a grant, hold or deduction, newest first.
+# What happened to a grant, hold or deduction, newest first. Plain deductions name their lot; theirs
+# is the only index in this order, or a rare lot would be looked for among all that there is.
 _HISTORY: Final = """
-    SELECT entries.*
-    FROM entry_subjects JOIN entries USING (account_id, version)
-    WHERE account_id = %(stream)s AND number = %(number)s AND version < %(before)s
+    (SELECT * FROM entries
+     WHERE account_id = %(stream)s AND lot IS NOT NULL
+       AND (lot, version) > (%(number)s, 0) AND (lot, version) < (%(number)s, %(before)s)
+     ORDER BY lot DESC, version DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT entries.*
+     FROM entry_subjects JOIN entries USING (account_id, version)
+     WHERE account_id = %(stream)s AND number = %(number)s AND version < %(before)s
+     ORDER BY version DESC LIMIT %(limit)s)
     ORDER BY version DESC LIMIT %(limit)s
 """
 
@@ -86,6 +95,7 @@ class Entries(AppendedProjection):
     """One row for each event of an account, and what each of them concerns."""
 
     name: ClassVar[str] = "entries"
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[str, ...]] = ("entries", "entry_subjects")
     stream_column: ClassVar[str] = "account_id"
     handles: ClassVar[tuple[type[Event], ...]] = ACCOUNT_EVENTS
@@ -134,6 +144,7 @@ def _facts(event: AccountEvent, line: Line) -> Packed:
             timestamptz(happened_at) if happened_at else recorded_at,
             recorded_at,
             jsonb_of_names(context.metadata),
+            NULL if line.lot is None else _LOT(8, line.lot),
         )
     )
 
@@ -214,6 +225,8 @@ async def deduction(connection: AsyncConnection[Any], deduction_id: str) -> dict
 
 def entry_answer(row: dict[str, Any]) -> dict[str, Any]:
     """An entry as it is told; facts of its kind stand beside those that all kinds have."""
+    if row["lot"] is not None:
+        row = {**row, **plain_deduction(row)}
     key = ids.stream_key(row["account_id"])
     return {
         **row["details"],

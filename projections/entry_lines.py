@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -15,7 +15,7 @@ from creditledger.domain import ids
 from creditledger.domain.amounts import Credits
 from creditledger.domain.answers import instant
 from creditledger.domain.events import AccountEvent, Event, LotAmount
-from creditledger.projections.copying import Packed, document, jsonb
+from creditledger.projections.copying import NULL, Packed, document, jsonb
 
 #: Accounts whose key is at hand, and lots whose number is: the events of one come close together.
 _KEPT: Final = 16_384
@@ -45,7 +45,8 @@ class Line(NamedTuple):
 
     `lots` and `details` are packed documents, whose names stand in the order of jsonb: see
     `copying`. `subjects` are the versions of the events of what the line concerns besides itself,
-    in order.
+    in order. A plain deduction has none of these, but the number of its `lot`: the version of the
+    event of the grant.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class Line(NamedTuple):
     details: Packed
     feature: str | None
     happened_at: datetime | None
+    lot: int | None = None
 
 
 def _line(
@@ -165,6 +167,9 @@ def _held(event: e.Held) -> Line:
 
 
 def _deducted(event: e.Deducted) -> Line:
+    if _is_plain(event):
+        lot = _version_of(event.lots[0].grant_id)
+        return Line("deduction", -event.amount, NULL, (), NULL, event.feature, None, lot)
     lots, numbers = _lots(event.captured + event.lots)
     hold_id, transfer_to = event.hold_id, event.transfer_to
     details = (
@@ -180,6 +185,32 @@ def _deducted(event: e.Deducted) -> Line:
         event.feature,
         None,
     )
+
+
+def _is_plain(event: e.Deducted) -> bool:
+    """Whether it is one of most deductions: all from one lot, which is all that is kept of it."""
+    return (
+        len(event.lots) == 1
+        and event.lots[0].amount == event.amount
+        and not event.overage
+        and not event.captured
+        and event.hold_id is None
+        and event.transfer_to is None
+    )
+
+
+def plain_deduction(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The `lots` and `details` of a deduction whose row names a lot instead."""
+    key, taken = ids.stream_key(row["account_id"]), -row["amount"]
+    details = {
+        "hold_id": None,
+        "overage": 0,
+        "deducted": taken,
+        "transfer_to": None,
+        "deduction_id": ids.event_id(ids.DEDUCTION, key, row["version"]),
+    }
+    grant_id = ids.event_id(ids.GRANT, key, row["lot"])
+    return {"lots": [{"amount": taken, "grant_id": grant_id}], "details": details}
 
 
 def _released(event: e.Released) -> Line:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from creditledger.domain import commands as c
 from creditledger.domain import ids
@@ -288,6 +289,36 @@ async def test_entries_are_filtered_by_kind_feature_asset_and_time(
         told = await all_pages(reading, customer, limit=10, **filters)
         assert told == list(compress(everything, wanted))
         assert 0 < len(told) < len(everything)
+
+
+async def test_entries_of_an_older_release_read_like_newer_ones(
+    database_url: str, story: LongStory, log: EventLog, reading: AsyncConnection[Any]
+) -> None:
+    story.go_on(400)
+    catch_up(database_url, log)
+    customer = story.customers[0]
+
+    async def read() -> list[Any]:
+        told = await all_pages(reading, customer, limit=100)
+        refs = [ids.parse_event_id(ids.GRANT, line.get("grant_id", "")) for line in told]
+        return [told, *[await entries.history(reading, ref, limit=7) for ref in refs if ref]]
+
+    newer = await read()
+    rows = await reading.execute("SELECT position FROM entries WHERE lot IS NOT NULL")
+    positions = {row[0] for row in await rows.fetchall()}
+    assert 1 < len(positions & {line["position"] for line in newer[0]}) < len(newer[0])
+    await reading.execute(
+        "INSERT INTO entry_subjects SELECT account_id, lot, version FROM entries"
+        " WHERE lot IS NOT NULL"
+    )
+    details = ("hold_id", "overage", "deducted", "transfer_to", "deduction_id")
+    for line in newer[0]:
+        if line["position"] in positions:
+            await reading.execute(
+                "UPDATE entries SET lot = NULL, lots = %s, details = %s WHERE position = %s",
+                (Jsonb(line["lots"]), Jsonb({k: line[k] for k in details}), line["position"]),
+            )
+    assert await read() == newer
 
 
 async def test_a_cursor_serves_its_own_listing_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,8 +12,8 @@ from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.amounts import Credits
 from creditledger.domain.events import Context, LotAmount
-from creditledger.projections.copying import jsonb
-from creditledger.projections.entry_lines import Line, line_of
+from creditledger.projections.copying import NULL, jsonb
+from creditledger.projections.entry_lines import Line, line_of, plain_deduction
 
 STREAM = ids.account_id("ada", "credits")
 KEY = ids.stream_key(STREAM)
@@ -129,3 +130,18 @@ def test_a_releases_documents(
     assert_concerns(line, lots, hold_id)
     assert (line.kind, line.amount, line.feature) == ("release", 0, None)
     assert line.happened_at == lapsed_at
+
+
+def test_a_deduction_from_one_lot_names_the_lot_and_its_row_tells_the_rest() -> None:
+    plain = e.Deducted(**SAME, amount=Credits(20), lots=(lot(12, 20),), overage=Credits(0))
+    line = line_of(plain)
+    assert (line.lot, line.amount, line.subjects) == (12, -20, ())
+    assert (line.lots, line.details) == (NULL, NULL)
+    row = {"account_id": STREAM, "version": 4, "amount": line.amount, "lot": line.lot}
+    told = plain_deduction(row)
+    assert told["lots"] == [{"amount": 20, "grant_id": ids.event_id(ids.GRANT, KEY, 12)}]
+    # As a row tells it that holds all of it, down to the order of its names.
+    beside = line_of(replace(plain, hold_id=ids.event_id(ids.HOLD, KEY, 3)))
+    assert (beside.lot, beside.subjects) == (None, [3, 12])
+    whole = told["details"] | {"hold_id": ids.event_id(ids.HOLD, KEY, 3)}
+    assert (beside.lots, beside.details) == (jsonb(told["lots"]), jsonb(whole))

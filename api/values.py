@@ -55,8 +55,8 @@ _TIME_OUTSIDE: Final = (
     f"should lie between {answers.instant(TIME_MIN)} and {answers.instant(TIME_MAX)}"
 )
 
-#: Characters that nobody sees, or that change how others are shown: two ids that look the same
-#: are the same. Surrogates are halves of characters; U+FFFD stands for what could not be read.
+#: Without characters that nobody sees, or that change how others are shown. Surrogates are halves
+#: of characters; U+FFFD stands for what could not be read.
 _SURROGATES: Final = r"\ud800-\udfff"
 PRINTABLE: Final = (
     r"^[^\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f"
@@ -212,7 +212,11 @@ ExpiresAfterDays = Annotated[int, Field(strict=True, ge=1, le=EXPIRES_AFTER_DAYS
 CustomerId = Annotated[
     str,
     Text(CUSTOMER_ID_LENGTH_MAX),
-    Field(description="Your own id of the customer, never reused", examples=["acme"]),
+    Field(
+        description="Your own id of the customer, never reused. Compared by its characters as they "
+        "are sent, and never normalised: send the same form (such as NFC) each time",
+        examples=["acme"],
+    ),
 ]
 Asset = Annotated[
     str,

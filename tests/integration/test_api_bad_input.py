@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -270,6 +271,18 @@ def test_a_customer_may_have_any_printable_id(api: Api, sent: str, customer: str
     assert done.status_code == 201, done.text
     assert found.json()["customer_id"] == customer
     assert found.json()["balances"][0]["available"] >= 5
+
+
+def test_an_id_is_compared_by_its_characters_as_they_are_sent(api: Api) -> None:
+    """1.1: an accented letter as one character, and as two."""
+    ids = [unicodedata.normalize(form, f"Zoë {new_customer()}") for form in ("NFC", "NFD")]
+    for customer, amount in zip(ids, (5, 7), strict=True):
+        api.granted(customer, amount)
+
+    told = [api.http.get(f"/v1/customers/{customer}/balance?consistency=exact") for customer in ids]
+
+    assert [one.json()["customer_id"] for one in told] == ids
+    assert [one.json()["balances"][0]["available"] for one in told] == [5, 7]
 
 
 @pytest.mark.parametrize(

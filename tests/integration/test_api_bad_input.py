@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import unicodedata
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from api_server import Api, new_customer, new_key, running_api
+from api_server import Api, new_customer, new_key
 
 MAX = 2**53 - 1
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
 
 
 def send(api: Api, body: bytes, **headers: str) -> httpx.Response:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import httpx
 import pytest
 
-from api_server import Api, new_key, running_api
+from api_server import Api, new_key
 
 
 class Call(NamedTuple):
@@ -31,12 +30,6 @@ CALLS = [
 ]
 
 each_way = pytest.mark.parametrize("call", CALLS, ids=[call.path for call in CALLS])
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
 
 
 def send(api: Api, call: Call, **headers: str) -> httpx.Response:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
-from api_server import Api, new_key, running_api
+from api_server import Api, new_key
 
 ENTERED: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
     ("/v1/prices/stripe/price_again", {"credits": 5}, "PriceSet", {"credits": 6}),
     ("/v1/links/stripe/cus_again", {"customer_id": "acme"}, "CustomerLinked", {"customer_id": "b"}),
 ]
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
 
 
 @pytest.mark.parametrize(("path", "body", "event", "other"), ENTERED)

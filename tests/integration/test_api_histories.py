@@ -8,18 +8,12 @@ from typing import Any
 
 import pytest
 
-from api_server import PATIENCE_SECONDS, Api, new_customer, new_key, running_api
+from api_server import PATIENCE_SECONDS, Api, new_customer, new_key
 
 #: More than a page holds where nobody says how many.
 MANY = 130
 
 SEVERAL = 3
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
 
 
 def repeated(api: Api, times: int, kind: str, **fields: Any) -> int:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
-from api_server import Api, new_key, running_api
+from api_server import Api, new_key
 
 RELEASE: Final = {"type": "release", "hold_id": "x", "idempotency_key": "k"}
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from api_server import Api, new_customer, new_key, running_api
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
+from api_server import Api, new_customer, new_key
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
-from api_server import Api, new_key, running_api
+from api_server import Api, new_key
 
 #: Enough that each field is tried at and beyond its limits; little enough to be run all day.
 EXAMPLES = 15
@@ -33,12 +32,6 @@ BEYOND_THE_SCHEMA = (
     "is worth none",
     "idempotency_key: is missing",  # a batch's commands need none in a dry run
 )
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from api_server import Api, new_key, running_api
+from api_server import Api, new_key
 
 #: What others call in their own ways: providers at addresses that merchants entered, probes,
 #: scrapers and browsers. A parameter there asks the ledger for nothing.
@@ -19,12 +18,6 @@ OPEN_TO_OTHERS = {
     "GET /readyz",
     "GET /metrics",
 }
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
 
 
 def routes(api: Api) -> set[str]:

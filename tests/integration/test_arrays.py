@@ -32,7 +32,6 @@ TEXTS = ["", "é😀", None, 'with, "quotes" and {braces}', "NULL"]
 @pytest.fixture(scope="module")
 def connection(postgres_url: str) -> Iterator[Connection[Any]]:
     with connect(postgres_url, "tests") as connection:
-        connection.execute("SET TIME ZONE 'UTC'")
         yield connection
 
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg_pool
 import pytest
 
-from api_server import Api, new_customer, running_api
+from api_server import Api, new_customer
 from creditledger.api import balance_desk
 from creditledger.api.balance_desk import BalanceDesk
 from creditledger.infra.database import async_connection_pool
 from creditledger.projections import balances
-
-
-@pytest.fixture(scope="module")
-def api(shared_database_url: str) -> Iterator[Api]:
-    with running_api(shared_database_url) as api:
-        yield api
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from creditledger.infra.provider_lists import ProviderAway, ProviderRefused
 from creditledger.infra.reconciliation_record import Record
 from creditledger.infra.reconciliation_schedule import NoKey
 from creditledger.infra.wiring import machine_clock
-from loopback import Answer, serving
+from loopback import Answer
 from polar_server import DUNLIN, TOKEN, Polar
 from webhook_desk import Desk, open_desk
 
@@ -33,11 +33,10 @@ def desk(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def polar(monkeypatch: pytest.MonkeyPatch) -> Iterator[Polar]:
-    with serving(Polar()) as server:
-        assert isinstance(server, Polar)
-        monkeypatch.setitem(SERVERS, "sandbox", server.url)
-        yield server
+def polar(polar: Polar, monkeypatch: pytest.MonkeyPatch) -> Polar:
+    """Where Polar's sandbox is looked for."""
+    monkeypatch.setitem(SERVERS, "sandbox", polar.url)
+    return polar
 
 
 @pytest.fixture

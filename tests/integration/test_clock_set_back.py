@@ -12,7 +12,6 @@ import pytest
 
 from api_server import Api, new_key, running_api
 from creditledger.domain.answers import instant
-from creditledger.infra.read_side import verify_ledger
 from creditledger.infra.sweeper import sweep
 
 HOUR = timedelta(hours=1)
@@ -56,12 +55,6 @@ def moments(api: Api, customer: str) -> list[str]:
     return [event["recorded_at"] for event in page["events"]]
 
 
-def assert_proved(api: Api) -> None:
-    told(api, "nobody")
-    report = verify_ledger(api.service.url, at=api.service.now())
-    assert report.clean, report.differences
-
-
 def test_every_command_is_decided_at_the_account_s_own_moment(api: Api, clock: Clock) -> None:
     ada, bob = "/v1/customers/ada", "/v1/customers/bob"
     granted = api.granted("ada", 100, expires_at="2026-09-01T14:00:00Z")["grant_id"]
@@ -90,7 +83,7 @@ def test_every_command_is_decided_at_the_account_s_own_moment(api: Api, clock: C
     assert told(api, "ada") == told(api, "ada", consistency="exact")
     assert told(api, "ada")["available"] == 100 - 20 - 4 + 5 - 7 + 2 + 1 - 3 - 1
     assert api.http.get(f"{bob}/entries").json()["entries"][0]["amount"] == 3
-    assert_proved(api)
+    api.prove()
 
 
 def test_what_was_known_stays_known_and_a_key_keeps_its_answer(
@@ -119,7 +112,7 @@ def test_what_was_known_stays_known_and_a_key_keeps_its_answer(
         assert begun.done(path, {"amount": 70})["balance"]["available"] == 0
     assert set(moments(api, "ada")) == {instant(NOON)}
     assert api.http.get("/readyz").json()["status"] == "ready"
-    assert_proved(api)
+    api.prove()
 
 
 def test_what_time_did_is_done_once_however_often_the_clock_passes(api: Api, clock: Clock) -> None:
@@ -141,7 +134,7 @@ def test_what_time_did_is_done_once_however_often_the_clock_passes(api: Api, clo
         assert api.post("/v1/customers/ada/deductions", {"amount": 1}).status_code == 402
     assert api.head() == written
     assert moments(api, "ada") == sorted(moments(api, "ada"))
-    assert_proved(api)
+    api.prove()
 
 
 def test_what_is_due_by_the_clock_that_was_is_due_again_when_it_comes_there(
@@ -160,7 +153,7 @@ def test_what_is_due_by_the_clock_that_was_is_due_again_when_it_comes_there(
     clock.now = NOON
     assert told(api, "bob")["available"] == 0
     assert sweep(service.pool, service.writer, clock()) == 1
-    assert_proved(api)
+    api.prove()
 
 
 def test_how_long_commands_waited_is_told_by_no_clock_that_can_be_set(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from time import perf_counter
 
@@ -12,31 +11,15 @@ from creditledger.domain.events import Deducted, Event, Held
 from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Unavailable
 from creditledger.infra import event_log
-from creditledger.infra.database import Pool, connect
+from creditledger.infra.database import connect
 from creditledger.infra.event_log import EventLog, Page, UnreadableEvent
 from creditledger.infra.event_store import PostgresLedgerStore
-from log_story import T0, account, deducted, history, moment, pool_for, snapshot
+from log_story import T0, account, deducted, history, moment, snapshot
 from stored_events import EXAMPLES
 
 ADA, BOB, EVE = account("ada"), account("bob"), account("eve")
 HELD = next(event for event in EXAMPLES if isinstance(event, Held))
 AN_INSTANT = timedelta(microseconds=1)
-
-
-@pytest.fixture
-def pool(database_url: str) -> Iterator[Pool]:
-    with pool_for(database_url) as pool:
-        yield pool
-
-
-@pytest.fixture
-def store(pool: Pool) -> PostgresLedgerStore:
-    return PostgresLedgerStore(pool)
-
-
-@pytest.fixture
-def log(pool: Pool) -> EventLog:
-    return EventLog(pool)
 
 
 def held(customer_id: str, version: int) -> Held:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from time import perf_counter
@@ -37,22 +36,6 @@ from log_story import (
 from stored_events import EXAMPLES
 
 ADA, BOB, EVE = account("ada"), account("bob"), account("eve")
-
-
-@pytest.fixture
-def pool(database_url: str) -> Iterator[Pool]:
-    with pool_for(database_url) as pool:
-        yield pool
-
-
-@pytest.fixture
-def store(pool: Pool) -> PostgresLedgerStore:
-    return PostgresLedgerStore(pool)
-
-
-@pytest.fixture
-def log(pool: Pool) -> EventLog:
-    return EventLog(pool)
 
 
 def each_in_its_place(events: tuple[Event, ...]) -> list[Event]:

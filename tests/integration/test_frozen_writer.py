@@ -19,7 +19,6 @@ import frozen_writer
 from api_server import Api, running_api
 from commit_story import deduct, grant, wish
 from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
-from creditledger.infra.read_side import verify_ledger
 from frozen_writer import WISHED
 
 #: Whoever is silent for three seconds in a turn loses it; the rest is for a machine that is busy.
@@ -92,7 +91,7 @@ def test_what_it_had_decided_is_decided_again_on_what_was_written_meanwhile(
     if outcome != ACCEPTED:
         assert told["available"] == 100 - spent
     assert available(api, consistency="exact") == left
-    assert_proved(api)
+    api.prove()
 
 
 @pytest.mark.parametrize("way", frozen_writer.WAYS)
@@ -107,10 +106,4 @@ def test_a_key_that_was_used_meanwhile_is_told_again(api: Api, way: str) -> None
     assert (told["outcome"], told["replayed"]) == (ACCEPTED, True)
     assert told["deduction_id"] == first.answer["deduction_id"]
     assert available(api, consistency="exact") == 40
-    assert_proved(api)
-
-
-def assert_proved(api: Api) -> None:
-    available(api, after_position=str(api.head()))
-    report = verify_ledger(api.service.url, at=api.service.now())
-    assert report.clean, report.differences
+    api.prove()

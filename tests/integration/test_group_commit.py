@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 
@@ -33,18 +32,6 @@ from creditledger.infra.database import Pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.group_commit import Commit, GroupCommit, Overloaded
-from log_story import pool_for
-
-
-@pytest.fixture
-def pool(database_url: str) -> Iterator[Pool]:
-    with pool_for(database_url) as pool:
-        yield pool
-
-
-@pytest.fixture
-def store(pool: Pool) -> PostgresLedgerStore:
-    return PostgresLedgerStore(pool)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, sleep
 
@@ -34,17 +33,6 @@ from lossy_proxy import lossy
 
 WRITERS = 6
 APPENDS = 60
-
-
-@pytest.fixture
-def pool(database_url: str) -> Iterator[Pool]:
-    with pool_for(database_url) as pool:
-        yield pool
-
-
-@pytest.fixture
-def log(pool: Pool) -> EventLog:
-    return EventLog(pool)
 
 
 def write_much(url: str, name: str) -> int:

@@ -20,7 +20,7 @@ from creditledger.infra.database import Pool, connect, connection_pool
 from creditledger.infra.delivery import Taken
 from creditledger.infra.parking import LOOK_THROUGH_SECONDS, Parking
 from provider_bodies import PRICES, STRIPE_PACK, changed
-from webhook_desk import SESSION, Desk, eventually, open_desk
+from webhook_desk import SESSION, Desk, eventually
 
 MANY = 10_000
 
@@ -40,12 +40,6 @@ READ = """
     SELECT seq_tup_read + idx_tup_fetch
     FROM pg_stat_user_tables WHERE relname = 'webhook_deliveries'
 """
-
-
-@pytest.fixture
-def desk(database_url: str) -> Iterator[Desk]:
-    with open_desk(database_url) as desk:
-        yield desk
 
 
 @pytest.fixture

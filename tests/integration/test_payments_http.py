@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from webhook_caller import PRICE_PATH, Caller, assert_problem, calling
+from webhook_caller import PRICE_PATH, Caller, assert_problem
 from webhook_desk import SESSION
 
 #: Where something is entered that does not fit, and the field that is named.
@@ -31,20 +28,6 @@ UNFIT: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("/v1/links/stripe/cus_1", {"customer_id": ""}, "customer_id"),
     ("/v1/links/stripe/cus_1", {"customer_id": "x" * 129}, "customer_id"),
 )
-
-
-@pytest.fixture
-def caller(database_url: str) -> Iterator[Caller]:
-    """The API alone."""
-    with calling(database_url, working=False) as caller:
-        yield caller
-
-
-@pytest.fixture
-def working(database_url: str) -> Iterator[Caller]:
-    """The API with everything behind it."""
-    with calling(database_url, working=True) as caller:
-        yield caller
 
 
 def test_a_price_is_answered_as_it_stands(working: Caller) -> None:

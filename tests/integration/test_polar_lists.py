@@ -22,18 +22,11 @@ from creditledger.infra.provider_lists import (
     Stopped,
     Window,
 )
-from loopback import Answer, serving
+from loopback import Answer
 from polar_server import TOKEN, Polar, recorded_calls
 
 AUGUST = Window(datetime(2026, 8, 10, tzinfo=UTC), datetime(2026, 9, 1, tzinfo=UTC))
 NOW = datetime(2026, 9, 2, tzinfo=UTC)
-
-
-@pytest.fixture
-def polar() -> Iterator[Polar]:
-    with serving(Polar()) as server:
-        assert isinstance(server, Polar)
-        yield server
 
 
 @pytest.fixture

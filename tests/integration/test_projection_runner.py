@@ -39,16 +39,6 @@ def pool(database_url: str) -> Iterator[Pool]:
 
 
 @pytest.fixture
-def log(pool: Pool) -> EventLog:
-    return EventLog(pool)
-
-
-@pytest.fixture
-def story(pool: Pool) -> LongStory:
-    return LongStory(PostgresLedgerStore(pool))
-
-
-@pytest.fixture
 def looking(database_url: str) -> Iterator[Connection[Any]]:
     with connect(database_url, "looking") as connection:
         yield connection

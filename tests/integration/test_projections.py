@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from itertools import compress
 from typing import Any
@@ -20,7 +20,7 @@ from creditledger.domain.books import rebuild
 from creditledger.domain.errors import Invalid
 from creditledger.domain.events import AccountEvent
 from creditledger.domain.ids import EventRef
-from creditledger.infra.database import Pool, async_connection_pool, connection_pool
+from creditledger.infra.database import Pool, async_connection_pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.projections import balances, checkpoints, entries, holds, refusals
@@ -34,22 +34,6 @@ pytestmark = pytest.mark.anyio
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def pool(database_url: str) -> Iterator[Pool]:
-    with connection_pool(database_url, "tests", size=4) as pool:
-        yield pool
-
-
-@pytest.fixture
-def log(pool: Pool) -> EventLog:
-    return EventLog(pool)
-
-
-@pytest.fixture
-def story(pool: Pool) -> LongStory:
-    return LongStory(PostgresLedgerStore(pool))
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from creditledger.infra.read_side import verify_ledger
 from creditledger.infra.reconciliation import MARK, Tally, reconcile, standing
 from creditledger.infra.stripe_lists import StripeLists
 from creditledger.infra.wiring import machine_clock
-from loopback import serving
 from polar_server import DUNLIN, TOKEN, Polar
 from provider_bodies import PRICES, TERN, body, changed, event
 from stripe_server import API_KEY, SESSION, SUBSCRIPTION, Stripe, subject
@@ -31,20 +30,6 @@ def desk(database_url: str) -> Iterator[Desk]:
     """A desk at which all prices are known."""
     with open_desk(database_url, *PRICES) as desk:
         yield desk
-
-
-@pytest.fixture
-def polar() -> Iterator[Polar]:
-    with serving(Polar()) as server:
-        assert isinstance(server, Polar)
-        yield server
-
-
-@pytest.fixture
-def stripe() -> Iterator[Stripe]:
-    with serving(Stripe()) as server:
-        assert isinstance(server, Stripe)
-        yield server
 
 
 @pytest.fixture

@@ -20,26 +20,19 @@ from creditledger.infra.reconciliation import Tally
 from creditledger.infra.reconciliation_record import OVERLAP, Progress, Record
 from creditledger.infra.reconciliation_schedule import reconcile_until
 from creditledger.infra.settings import Settings
-from loopback import Answer, serving
+from loopback import Answer
 from polar_server import DUNLIN, TOKEN, Polar
-from webhook_desk import Desk, eventually, open_desk
+from webhook_desk import Desk, eventually
 
 BEGAN = datetime(2026, 8, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def desk(database_url: str) -> Iterator[Desk]:
-    with open_desk(database_url) as desk:
-        yield desk
-
-
-@pytest.fixture
-def polar(monkeypatch: pytest.MonkeyPatch) -> Iterator[Polar]:
-    with serving(Polar()) as server:
-        assert isinstance(server, Polar)
-        monkeypatch.setitem(SERVERS, "sandbox", server.url)
-        yield server
+def polar(polar: Polar, monkeypatch: pytest.MonkeyPatch) -> Polar:
+    """Where Polar's sandbox is looked for."""
+    monkeypatch.setitem(SERVERS, "sandbox", polar.url)
+    return polar
 
 
 class Clock:

@@ -18,18 +18,11 @@ from creditledger.infra.provider_lists import (
     Window,
 )
 from creditledger.infra.stripe_lists import StripeLists
-from loopback import Answer, serving
+from loopback import Answer
 from stripe_server import API_KEY, INTENT, INVOICE, SESSION, Stripe, subject
 
 AUGUST = Window(datetime(2026, 8, 10, tzinfo=UTC), datetime(2026, 9, 10, tzinfo=UTC))
 NOW = datetime(2026, 9, 12, 8, tzinfo=UTC)
-
-
-@pytest.fixture
-def stripe() -> Iterator[Stripe]:
-    with serving(Stripe()) as server:
-        assert isinstance(server, Stripe)
-        yield server
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from provider_bodies import PLANS, STRIPE_NEST, TERN, changed, event
-from webhook_caller import Caller, assert_problem, calling
+from webhook_caller import Caller, assert_problem
 from webhook_desk import eventually
 
 CREATED = "stripe.customer.subscription.created.active"
@@ -25,21 +23,13 @@ PAID = event(INVOICE)["data"]["object"]["amount_paid"]
 
 
 @pytest.fixture
-def caller(database_url: str) -> Iterator[Caller]:
-    """The API alone."""
-    with calling(database_url, working=False) as caller:
-        yield caller
-
-
-@pytest.fixture
-def working(database_url: str) -> Iterator[Caller]:
+def working(working: Caller) -> Caller:
     """The API with everything behind it, and the plans' prices entered."""
-    with calling(database_url, working=True) as caller:
-        for plan in PLANS:
-            path = f"/v1/prices/{plan.provider}/{plan.price_id}"
-            answer = caller.ask("PUT", path, json={"credits": plan.credits, "kind": plan.kind})
-            assert answer.status_code == 200, answer.text
-        yield caller
+    for plan in PLANS:
+        path = f"/v1/prices/{plan.provider}/{plan.price_id}"
+        answer = working.ask("PUT", path, json={"credits": plan.credits, "kind": plan.kind})
+        assert answer.status_code == 200, answer.text
+    return working
 
 
 def test_a_subscription_and_what_was_paid_for_it(working: Caller) -> None:

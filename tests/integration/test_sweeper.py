@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from threading import Event, Thread
 
@@ -12,7 +11,7 @@ import pytest
 from creditledger.domain.amounts import Credits
 from creditledger.domain.commands import GrantCredits
 from creditledger.domain.ledger import Ledger
-from creditledger.infra.database import Pool, connect, connection_pool
+from creditledger.infra.database import Pool, connect
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.group_commit import GroupCommit
@@ -22,12 +21,6 @@ from long_story import LongStory
 from read_models import catch_up
 
 A_YEAR = timedelta(days=365)
-
-
-@pytest.fixture
-def pool(database_url: str) -> Iterator[Pool]:
-    with connection_pool(database_url, "tests", size=4) as pool:
-        yield pool
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from itertools import count
 from uuid import UUID
 
@@ -18,7 +18,6 @@ from creditledger.infra.database import Pool, connect
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.warm_up import warm_up
-from log_story import pool_for
 
 WHO = ("ada", "bob", "cem")
 
@@ -33,12 +32,6 @@ class LoadingStore(PostgresLedgerStore):
     def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
         self.loaded += streams
         return super().load(streams)
-
-
-@pytest.fixture
-def pool(database_url: str) -> Iterator[Pool]:
-    with pool_for(database_url) as pool:
-        yield pool
 
 
 @pytest.fixture

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
-import pytest
-
 from creditledger.infra.delivery import BODY_BYTES_MAX
 from provider_bodies import STRIPE_PACK, TERN, body, changed, event
-from webhook_caller import NEW, OLD, Caller, assert_problem, calling
+from webhook_caller import NEW, OLD, Caller, assert_problem
 from webhook_desk import INTENT, ORDER, PARTIAL_CHARGE, SESSION, eventually, without_owner
 
 PAYMENT = "pi_8kIJbT1rN7biotKnxdcLFdQT"
 
 #: Correctly signed, and no JSON object.
 JUNK = (b"", b"null", b"[]", b'"x"', b"7", b"{", b"not json", b"\xff\xfe", b"[" * 9999)
-
-
-@pytest.fixture
-def caller(database_url: str) -> Iterator[Caller]:
-    """The API alone: deliveries are kept, and nobody works them off."""
-    with calling(database_url, working=False) as caller:
-        yield caller
-
-
-@pytest.fixture
-def working(database_url: str) -> Iterator[Caller]:
-    """The API with everything behind it."""
-    with calling(database_url, working=True) as caller:
-        yield caller
 
 
 class TestTheDoor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 
@@ -40,23 +40,8 @@ from webhook_desk import (
     REFUND_AGAIN,
     SESSION,
     Desk,
-    open_desk,
     without_owner,
 )
-
-
-@pytest.fixture
-def desk(database_url: str) -> Iterator[Desk]:
-    """A desk at which no price is known."""
-    with open_desk(database_url) as desk:
-        yield desk
-
-
-@pytest.fixture
-def priced(desk: Desk) -> Desk:
-    """A desk at which all prices are known."""
-    desk.wish(*PRICES)
-    return desk
 
 
 class TestTheMainStory:

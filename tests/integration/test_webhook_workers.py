@@ -11,7 +11,6 @@ from random import Random
 from threading import Event, Thread
 from typing import cast
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,22 +49,7 @@ from webhook_desk import (
     SESSION,
     Desk,
     eventually,
-    open_desk,
 )
-
-
-@pytest.fixture
-def desk(database_url: str) -> Iterator[Desk]:
-    """A desk at which no price is known."""
-    with open_desk(database_url) as desk:
-        yield desk
-
-
-@pytest.fixture
-def priced(desk: Desk) -> Desk:
-    """A desk at which all prices are known."""
-    desk.wish(*PRICES)
-    return desk
 
 
 def test_old_deliveries_are_deleted_once_they_are_settled(priced: Desk) -> None:

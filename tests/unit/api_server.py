@@ -19,7 +19,7 @@ from creditledger.api.corked import CorkedHttp
 from creditledger.api.metrics import Metrics
 from creditledger.infra.clients import SCOPES, create_client
 from creditledger.infra.database import connect
-from creditledger.infra.read_side import keep_up
+from creditledger.infra.read_side import keep_up, verify_ledger
 from creditledger.infra.settings import Settings
 from creditledger.infra.wiring import Service, service
 
@@ -81,6 +81,15 @@ class Api:
     def head(self) -> int:
         """The newest position of the log."""
         return self.service.log.head()
+
+    def prove(self) -> None:
+        """What is written is in the read models, and a proof of all of it finds nothing wrong."""
+        position = self.head()
+        params = {"after_position": str(position)}
+        assert self.http.get("/v1/customers/nobody/balance", params=params).status_code == 200
+        report = verify_ledger(self.service.url, at=self.service.now())
+        assert report.position == position
+        assert report.clean, report.differences
 
     def client_with(self, *scopes: str) -> httpx.Client:
         """Another client, whose key has these scopes only."""

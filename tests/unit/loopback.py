@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -54,8 +54,11 @@ class Loopback:
         return self.faults.popleft() if self.faults else self.respond(asked)
 
 
+L = TypeVar("L", bound=Loopback)
+
+
 @contextmanager
-def serving(loopback: Loopback) -> Iterator[Loopback]:
+def serving(loopback: L) -> Iterator[L]:
     """Serve on a port of 127.0.0.1 until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):

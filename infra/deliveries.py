@@ -13,7 +13,7 @@ from creditledger.infra.database import Pool
 from creditledger.infra.delivery import DeliveryStatus
 from creditledger.infra.delivery_table import CHANNEL, TRY_AGAIN
 from creditledger.infra.event_log import reaching
-from creditledger.projections import paging
+from creditledger.projections.paging import page_of
 from creditledger.projections.queries import rows_of
 
 #: Numbers of deliveries by their status and reason, which is empty where there is none.
@@ -119,13 +119,10 @@ async def deliveries(
         "provider": provider,
         "provider_delivery_id": provider_delivery_id,
     }
-    scope = paging.scope("deliveries", *filters.values())
-    values = {**filters, "before": paging.position_of(cursor, scope), "limit": limit + 1}
-    rows = await rows_of(connection, _PAGE, values)
-    return {
-        "webhooks": [_shown(row) for row in rows[:limit]],
-        "next_cursor": paging.next_cursor(rows, limit, scope, by="sequence"),
-    }
+    rows, following = await page_of(
+        connection, "deliveries", _PAGE, filters, limit=limit, cursor=cursor, by="sequence"
+    )
+    return {"webhooks": [_shown(row) for row in rows], "next_cursor": following}
 
 
 async def delivery(connection: AsyncConnection[Any], delivery_id: str) -> dict[str, Any] | None:

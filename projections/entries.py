@@ -13,7 +13,6 @@ from psycopg import AsyncConnection
 from creditledger.domain import answers, ids
 from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Event
 from creditledger.domain.ids import EventRef
-from creditledger.projections import paging
 from creditledger.projections.copying import (
     NULL,
     CopiedTable,
@@ -24,6 +23,7 @@ from creditledger.projections.copying import (
     timestamptz,
 )
 from creditledger.projections.entry_lines import Line, line_of, plain_deduction
+from creditledger.projections.paging import page_of
 from creditledger.projections.projection import (
     BESIDE_ACCOUNTS,
     AppendedProjection,
@@ -166,23 +166,18 @@ async def entries(
     `since` and `until` (exclusive) bound when they were recorded. Raises Invalid where the cursor
     is not one that this listing gave out.
     """
-    filters = (asset, kind, feature, since, until)
-    scope = paging.scope("entries", customer_id, *filters)
-    values = {
+    filters = {
         "customer_id": customer_id,
-        "before": paging.position_of(cursor, scope),
         "asset": asset,
         "kind": kind,
         "feature": feature,
         "since": since,
         "until": until,
-        "limit": limit + 1,
     }
-    rows = await rows_of(connection, _PAGE, values)
-    return {
-        "entries": [entry_answer(row) for row in rows[:limit]],
-        "next_cursor": paging.next_cursor(rows, limit, scope),
-    }
+    rows, following = await page_of(
+        connection, "entries", _PAGE, filters, limit=limit, cursor=cursor
+    )
+    return {"entries": [entry_answer(row) for row in rows], "next_cursor": following}
 
 
 async def entry(connection: AsyncConnection[Any], ref: EventRef) -> dict[str, Any] | None:
@@ -198,18 +193,11 @@ async def history(
 
     Raises Invalid where the cursor is not one that the history of this very thing gave out.
     """
-    scope = paging.scope("history", subject.stream, subject.version)
-    values = {
-        "stream": subject.stream,
-        "number": subject.version,
-        "before": paging.position_of(cursor, scope),
-        "limit": limit + 1,
-    }
-    rows = await rows_of(connection, _HISTORY, values)
-    return {
-        "history": [entry_answer(row) for row in rows[:limit]],
-        "next_cursor": paging.next_cursor(rows, limit, scope, by="version"),
-    }
+    filters = {"stream": subject.stream, "number": subject.version}
+    rows, following = await page_of(
+        connection, "history", _HISTORY, filters, limit=limit, cursor=cursor, by="version"
+    )
+    return {"history": [entry_answer(row) for row in rows], "next_cursor": following}
 
 
 async def deduction(connection: AsyncConnection[Any], deduction_id: str) -> dict[str, Any] | None:

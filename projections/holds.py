@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, Cursor
 from creditledger.domain import answers, ids
 from creditledger.domain import events as e
 from creditledger.domain.events import ACCOUNT_EVENTS, Event
-from creditledger.projections import paging
+from creditledger.projections.paging import page_of
 from creditledger.projections.projection import BESIDE_ACCOUNTS, Projection, Recorded, as_json
 from creditledger.projections.queries import rows_of
 
@@ -176,21 +176,12 @@ async def holds(
 
     Raises Invalid where the cursor is not one that this listing gave out.
     """
-    scope = paging.scope("holds", customer_id, asset, status)
-    values = {
-        "customer_id": customer_id,
-        "before": paging.position_of(cursor, scope),
-        "asset": asset,
-        "status": status,
-        "now": now,
-        "limit": limit + 1,
-    }
+    filters = {"customer_id": customer_id, "asset": asset, "status": status}
     statement = _PAGE_OF_OPEN if status == "open" else _PAGE
-    rows = await rows_of(connection, statement, values)
-    return {
-        "holds": [_answer(row, now) for row in rows[:limit]],
-        "next_cursor": paging.next_cursor(rows, limit, scope),
-    }
+    rows, following = await page_of(
+        connection, "holds", statement, filters, limit=limit, cursor=cursor, now=now
+    )
+    return {"holds": [_answer(row, now) for row in rows], "next_cursor": following}
 
 
 async def hold(

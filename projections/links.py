@@ -10,9 +10,8 @@ from psycopg import AsyncConnection, Cursor
 from creditledger.domain import answers
 from creditledger.domain.events import Event
 from creditledger.domain.link import LINK_EVENTS, CustomerLinked, LinkClosed
-from creditledger.projections import paging
+from creditledger.projections.paging import page_of
 from creditledger.projections.projection import Projection, Recorded, all_but, as_json
-from creditledger.projections.queries import rows_of
 
 # A link that is said again is open again only where a person says it.
 _LINK: Final = """
@@ -85,18 +84,11 @@ async def links(
 
     Raises Invalid where the cursor is not one that this listing gave out.
     """
-    scope = paging.scope("links", provider, provider_customer_id, customer_id)
-    values = {
-        "before": paging.position_of(cursor, scope),
+    filters = {
         "provider": provider,
         "provider_customer_id": provider_customer_id,
         "customer_id": customer_id,
-        "limit": limit + 1,
     }
-    rows = await rows_of(connection, _PAGE, values)
-    return {
-        "links": [
-            {**row, "recorded_at": answers.instant(row["recorded_at"])} for row in rows[:limit]
-        ],
-        "next_cursor": paging.next_cursor(rows, limit, scope),
-    }
+    rows, following = await page_of(connection, "links", _PAGE, filters, limit=limit, cursor=cursor)
+    shown = [{**row, "recorded_at": answers.instant(row["recorded_at"])} for row in rows]
+    return {"links": shown, "next_cursor": following}

@@ -8,11 +8,14 @@ changed, or that belongs to another listing, be refused instead of answered with
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, LiteralString
+
+from psycopg import AsyncConnection
 
 from creditledger.domain.errors import Invalid
+from creditledger.projections.queries import rows_of
 
 #: Newer than every position.
 FROM_THE_NEWEST: Final = 2**63 - 1
@@ -39,25 +42,36 @@ def place_of(cursor: str | None, scope: str) -> str | None:
     return match[1]
 
 
-def position_of(cursor: str | None, scope: str) -> int:
-    """Before which position the page begins; past all of them for the first page.
-
-    Raises Invalid where the cursor was not given out by this listing with these filters.
-    """
-    place = place_of(cursor, scope)
-    return FROM_THE_NEWEST if place is None else int(place)
-
-
 def cursor_at(place: object, scope: str) -> str:
     """The cursor of the page that begins after a place: digits, small letters and points."""
     return f"{place}-{_checksum(scope, str(place))}"
 
 
-def next_cursor(
-    rows: Sequence[Mapping[str, Any]], limit: int, scope: str, *, by: str = "position"
-) -> str | None:
-    """The cursor after the first `limit` rows; None where there are no more than those."""
-    return cursor_at(rows[limit - 1][by], scope) if len(rows) > limit else None
+async def page_of(
+    connection: AsyncConnection[Any],
+    listing: str,
+    statement: LiteralString,
+    filters: Mapping[str, Any],
+    *,
+    limit: int,
+    cursor: str | None,
+    by: str = "position",
+    **values: Any,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows of a page, newest first, and the next one's cursor: None where there is none.
+
+    The statement takes the filters and the values by their names, `limit`, and `before`: the
+    number, called `by` in the rows, that all of them are below. Raises Invalid where the cursor
+    was not given out by this listing with these filters.
+    """
+    known = scope(listing, *filters.values())
+    place = place_of(cursor, known)
+    before = FROM_THE_NEWEST if place is None else int(place)
+    # One more tells whether there is more.
+    asked = {**filters, **values, "before": before, "limit": limit + 1}
+    rows = await rows_of(connection, statement, asked)
+    following = cursor_at(rows[limit - 1][by], known) if len(rows) > limit else None
+    return rows[:limit], following
 
 
 def _checksum(scope: str, place: str) -> str:

@@ -282,17 +282,11 @@ async def payments(
         # What is no such id is nobody's.
         subscription = ids.parse_stream_id(ids.SUBSCRIPTION, subscription_id) or UUID(int=0)
     filters = (None, customer_id, subscription, status, provider, provider_id, since, until)
-    scope = paging.scope("payments", *filters)
-    values = {
-        **dict(zip(_FILTERS, filters, strict=True)),
-        "before": paging.position_of(cursor, scope),
-        "limit": limit + 1,
-    }
-    rows = await rows_of(connection, _PAGE, values)
-    return {
-        "payments": [_shown(row) for row in rows[:limit]],
-        "next_cursor": paging.next_cursor(rows, limit, scope),
-    }
+    asked = dict(zip(_FILTERS, filters, strict=True))
+    rows, following = await paging.page_of(
+        connection, "payments", _PAGE, asked, limit=limit, cursor=cursor
+    )
+    return {"payments": [_shown(row) for row in rows], "next_cursor": following}
 
 
 async def payment(connection: AsyncConnection[Any], payment_id: str) -> dict[str, Any] | None:

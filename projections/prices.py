@@ -12,9 +12,8 @@ from creditledger.domain import answers
 from creditledger.domain.events import Event
 from creditledger.domain.price import PRICE_EVENTS, PriceReported, PriceSet, PriceTerms
 from creditledger.domain.product import PRODUCT_EVENTS, ProductReported
-from creditledger.projections import paging
+from creditledger.projections.paging import page_of
 from creditledger.projections.projection import Projection, Recorded, all_but, as_json
-from creditledger.projections.queries import rows_of
 
 _FIND: Final = """
     SELECT prices.* FROM prices
@@ -169,20 +168,12 @@ async def prices(
     `active` is None where the catalogue did not. Raises Invalid where the cursor is not one that
     this listing gave out.
     """
-    scope = paging.scope("prices", provider, product_id)
-    values = {
-        "before": paging.position_of(cursor, scope),
-        "provider": provider,
-        "product_id": product_id,
-        "limit": limit + 1,
-    }
-    rows = await rows_of(connection, _PAGE, values)
-    return {
-        "prices": [
-            {**row, "recorded_at": answers.instant(row["recorded_at"])} for row in rows[:limit]
-        ],
-        "next_cursor": paging.next_cursor(rows, limit, scope),
-    }
+    filters = {"provider": provider, "product_id": product_id}
+    rows, following = await page_of(
+        connection, "prices", _PAGE, filters, limit=limit, cursor=cursor
+    )
+    shown = [{**row, "recorded_at": answers.instant(row["recorded_at"])} for row in rows]
+    return {"prices": shown, "next_cursor": following}
 
 
 async def products(
@@ -197,22 +188,12 @@ async def products(
 
     Raises Invalid where the cursor is not one that this listing gave out.
     """
-    scope = paging.scope("products", provider, product_id)
-    values = {
-        "before": paging.position_of(cursor, scope),
-        "provider": provider,
-        "product_id": product_id,
-        "limit": limit + 1,
-    }
-    rows = await rows_of(connection, _PAGE_OF_PRODUCTS, values)
-    return {
-        "products": [
-            {
-                **row,
-                "as_of": answers.instant(row["as_of"]),
-                "recorded_at": answers.instant(row["recorded_at"]),
-            }
-            for row in rows[:limit]
-        ],
-        "next_cursor": paging.next_cursor(rows, limit, scope),
-    }
+    filters = {"provider": provider, "product_id": product_id}
+    rows, following = await page_of(
+        connection, "products", _PAGE_OF_PRODUCTS, filters, limit=limit, cursor=cursor
+    )
+    shown = [
+        {**row, **{name: answers.instant(row[name]) for name in ("as_of", "recorded_at")}}
+        for row in rows
+    ]
+    return {"products": shown, "next_cursor": following}

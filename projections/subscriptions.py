@@ -174,17 +174,11 @@ async def subscriptions(
     Raises Invalid where the cursor is not one that this listing gave out.
     """
     filters = (None, customer_id, status, provider, provider_id)
-    scope = paging.scope("subscriptions", *filters)
-    values = {
-        **dict(zip(_FILTERS, filters, strict=True)),
-        "before": paging.position_of(cursor, scope),
-        "limit": limit + 1,
-    }
-    rows = await rows_of(connection, _PAGE, values)
-    return {
-        "subscriptions": [_shown(row) for row in rows[:limit]],
-        "next_cursor": paging.next_cursor(rows, limit, scope),
-    }
+    asked = dict(zip(_FILTERS, filters, strict=True))
+    rows, following = await paging.page_of(
+        connection, "subscriptions", _PAGE, asked, limit=limit, cursor=cursor
+    )
+    return {"subscriptions": [_shown(row) for row in rows], "next_cursor": following}
 
 
 async def subscription(

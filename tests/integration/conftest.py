@@ -10,6 +10,8 @@ from api_server import Api, running_api
 from creditledger.infra.database import Pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
+from creditledger.infra.settings import Settings
+from kafka_broker import kafka_settings
 from log_story import pool_for
 from long_story import LongStory
 from loopback import serving
@@ -80,6 +82,14 @@ def priced(desk: Desk) -> Desk:
     """A desk at which all prices are known."""
     desk.wish(*PRICES)
     return desk
+
+
+@pytest.fixture(params=["postgres", "kafka"])
+def settings(request: pytest.FixtureRequest) -> Settings:
+    """Settings with the one stream of deliveries, and with the other."""
+    if request.param == "kafka":
+        return kafka_settings(request.getfixturevalue("kafka"))
+    return Settings()
 
 
 # The providers.

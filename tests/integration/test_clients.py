@@ -24,16 +24,9 @@ from creditledger.infra.clients import (
     rotate_key,
 )
 from creditledger.infra.database import async_connection_pool, connect
+from set_clock import Clock
 
 GIVEN_KEY = "a-key-that-was-made-elsewhere"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -43,12 +36,12 @@ def connection(database_url: str) -> Iterator[Connection[TupleRow]]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Clock[float]:
+    return Clock(1000.0)
 
 
 @pytest.fixture
-async def authenticator(database_url: str, clock: Clock) -> AsyncIterator[Authenticator]:
+async def authenticator(database_url: str, clock: Clock[float]) -> AsyncIterator[Authenticator]:
     async with async_connection_pool(database_url, "tests", size=2) as pool:
         yield Authenticator(pool, clock=clock)
 
@@ -102,7 +95,7 @@ async def test_callers_are_known_by_their_key_and_nobody_else_is(
 
 @pytest.mark.anyio
 async def test_a_revoked_key_is_refused_after_the_stated_time(
-    connection: Connection[TupleRow], authenticator: Authenticator, clock: Clock
+    connection: Connection[TupleRow], authenticator: Authenticator, clock: Clock[float]
 ) -> None:
     _, key = create_client(connection, "billing", ["read"])
     assert await authenticator.caller(key)
@@ -125,7 +118,7 @@ async def test_a_new_key_works_at_once_even_if_it_was_asked_for_before(
 
 @pytest.mark.anyio
 async def test_after_a_rotation_both_keys_work_for_the_overlap(
-    connection: Connection[TupleRow], authenticator: Authenticator, clock: Clock
+    connection: Connection[TupleRow], authenticator: Authenticator, clock: Clock[float]
 ) -> None:
     client, old = create_client(connection, "billing", ["read", "events"])
     new = rotate_key(connection, keys(connection)[0].key_id, overlap_seconds=3)

@@ -13,28 +13,20 @@ import pytest
 from api_server import Api, new_key, running_api
 from creditledger.domain.answers import instant
 from creditledger.infra.sweeper import sweep
+from set_clock import Clock
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 MORNING = NOON - 5 * HOUR
 
 
-class Clock:
-    """A clock that shows what it is set to."""
-
-    now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
+@pytest.fixture
+def clock() -> Clock[datetime]:
+    return Clock(NOON)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def api(database_url: str, clock: Clock) -> Iterator[Api]:
+def api(database_url: str, clock: Clock[datetime]) -> Iterator[Api]:
     with running_api(database_url, now=clock) as api:
         yield api
 
@@ -55,7 +47,9 @@ def moments(api: Api, customer: str) -> list[str]:
     return [event["recorded_at"] for event in page["events"]]
 
 
-def test_every_command_is_decided_at_the_account_s_own_moment(api: Api, clock: Clock) -> None:
+def test_every_command_is_decided_at_the_account_s_own_moment(
+    api: Api, clock: Clock[datetime]
+) -> None:
     ada, bob = "/v1/customers/ada", "/v1/customers/bob"
     granted = api.granted("ada", 100, expires_at="2026-09-01T14:00:00Z")["grant_id"]
     held = api.done(f"{ada}/holds", {"amount": 10})["hold_id"]
@@ -87,7 +81,7 @@ def test_every_command_is_decided_at_the_account_s_own_moment(api: Api, clock: C
 
 
 def test_what_was_known_stays_known_and_a_key_keeps_its_answer(
-    api: Api, clock: Clock, database_url: str
+    api: Api, clock: Clock[datetime], database_url: str
 ) -> None:
     key, refused_key = new_key(), new_key()
     path = "/v1/customers/ada/deductions"
@@ -115,7 +109,9 @@ def test_what_was_known_stays_known_and_a_key_keeps_its_answer(
     api.prove()
 
 
-def test_what_time_did_is_done_once_however_often_the_clock_passes(api: Api, clock: Clock) -> None:
+def test_what_time_did_is_done_once_however_often_the_clock_passes(
+    api: Api, clock: Clock[datetime]
+) -> None:
     service = api.service
     api.granted("ada", 100, expires_at=instant(NOON + HOUR))
     held = api.done("/v1/customers/ada/holds", {"amount": 10})["hold_id"]
@@ -138,7 +134,7 @@ def test_what_time_did_is_done_once_however_often_the_clock_passes(api: Api, clo
 
 
 def test_what_is_due_by_the_clock_that_was_is_due_again_when_it_comes_there(
-    api: Api, clock: Clock
+    api: Api, clock: Clock[datetime]
 ) -> None:
     service = api.service
     clock.now = MORNING
@@ -157,7 +153,7 @@ def test_what_is_due_by_the_clock_that_was_is_due_again_when_it_comes_there(
 
 
 def test_how_long_commands_waited_is_told_by_no_clock_that_can_be_set(
-    api: Api, clock: Clock
+    api: Api, clock: Clock[datetime]
 ) -> None:
     api.granted("ada", 1)
     clock.now = MORNING

@@ -20,6 +20,7 @@ from creditledger.infra.database import Pool, connect, connection_pool
 from creditledger.infra.delivery import Taken
 from creditledger.infra.parking import LOOK_THROUGH_SECONDS, Parking
 from provider_bodies import PRICES, STRIPE_PACK, changed
+from set_clock import Clock
 from webhook_desk import SESSION, Desk, eventually
 
 MANY = 10_000
@@ -47,15 +48,6 @@ def pool(database_url: str) -> Iterator[Pool]:
     """One connection, so that its figures can be asked for."""
     with connection_pool(database_url, "tests", size=1) as pool:
         yield pool
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def fill(desk: Desk, count: int, *statuses: str) -> None:
@@ -116,7 +108,7 @@ def test_news_that_came_before_it_was_parked_is_not_missed(desk: Desk, pool: Poo
 
 
 def test_nor_where_the_worker_died_that_had_parked_it(desk: Desk, pool: Pool) -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     parking = Parking(pool, clock)
     assert parking.free() == 0
     parked_behind_its_news(desk, parking)

@@ -22,6 +22,7 @@ from creditledger.infra.reconciliation_schedule import reconcile_until
 from creditledger.infra.settings import Settings
 from loopback import Answer
 from polar_server import DUNLIN, TOKEN, Polar
+from set_clock import Clock
 from webhook_desk import Desk, eventually
 
 BEGAN = datetime(2026, 8, 10, tzinfo=UTC)
@@ -33,16 +34,6 @@ def polar(polar: Polar, monkeypatch: pytest.MonkeyPatch) -> Polar:
     """Where Polar's sandbox is looked for."""
     monkeypatch.setitem(SERVERS, "sandbox", polar.url)
     return polar
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = BEGAN
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 def record(desk: Desk, clock: Callable[[], datetime], environment: Any = "sandbox") -> Record:
@@ -81,7 +72,7 @@ class TestTheSchedule:
     def test_what_was_sold_before_it_began_is_left_and_the_rest_is_brought_in(
         self, desk: Desk, polar: Polar
     ) -> None:
-        clock = Clock()
+        clock = Clock(BEGAN)
         polar.orders[0].update(created_at="2026-08-09T23:59:59Z")
         polar.disputes.clear()
         with scheduled(desk, clock):
@@ -94,7 +85,7 @@ class TestTheSchedule:
     def test_the_next_run_comes_after_the_interval_and_looks_back_over_the_overlap(
         self, desk: Desk, polar: Polar
     ) -> None:
-        clock = Clock()
+        clock = Clock(BEGAN)
         with scheduled(desk, clock, reconcile_interval_hours=48):
             eventually(succeeded(desk, BEGAN))
             asked = len(polar.asked)
@@ -109,7 +100,7 @@ class TestTheSchedule:
     def test_a_failure_is_recorded_and_tried_again_within_the_hour(
         self, desk: Desk, polar: Polar
     ) -> None:
-        clock = Clock()
+        clock = Clock(BEGAN)
         with scheduled(desk, clock):
             eventually(succeeded(desk, BEGAN))
             polar.faults.append(Answer(429, "", {"Retry-After": "900"}))
@@ -124,7 +115,7 @@ class TestTheSchedule:
         assert record(desk, clock).progress().error is None
 
     def test_a_list_that_may_not_be_read_is_a_failure(self, desk: Desk, polar: Polar) -> None:
-        clock = Clock()
+        clock = Clock(BEGAN)
         polar.forbidden.add("/v1/disputes/")
         with scheduled(desk, clock):
             eventually(lambda: record(desk, clock).progress().error is not None)
@@ -138,7 +129,7 @@ class TestTheSchedule:
     def test_without_a_key_or_an_interval_nobody_is_asked(
         self, desk: Desk, polar: Polar, settings: dict[str, Any]
     ) -> None:
-        with scheduled(desk, Clock(), **settings) as thread:
+        with scheduled(desk, Clock(BEGAN), **settings) as thread:
             assert not _comes_true(lambda: bool(polar.asked))
             assert thread.is_alive()
 
@@ -148,20 +139,20 @@ class TestTheSchedule:
         lock = "SELECT pg_advisory_lock(hashtextextended(current_schema() || %s, 0))"
         with connect(desk.parts.url, "tests") as other:
             other.execute(lock, ("/reconcile/polar",))
-            with scheduled(desk, Clock()):
+            with scheduled(desk, Clock(BEGAN)):
                 assert not _comes_true(lambda: bool(polar.asked))
                 other.close()
                 eventually(lambda: bool(polar.asked))
 
     def test_it_stops_at_once_in_the_middle_of_a_wait(self, desk: Desk, polar: Polar) -> None:
         polar.faults.append(Answer(429, "", {"Retry-After": "50"}))
-        with scheduled(desk, Clock()):
+        with scheduled(desk, Clock(BEGAN)):
             eventually(lambda: bool(polar.asked))
 
     def test_a_worker_survives_a_provider_that_answers_nonsense(
         self, desk: Desk, polar: Polar, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        clock = Clock()
+        clock = Clock(BEGAN)
         monkeypatch.setattr(polar, "respond", lambda asked: Answer(body={"items": [None]}))
         with scheduled(desk, clock) as thread:
             eventually(lambda: record(desk, clock).progress().error is not None)
@@ -190,20 +181,20 @@ class TestTheRecord:
         return kept.progress()
 
     def test_objects_are_counted_over_all_runs(self, desk: Desk) -> None:
-        kept = record(desk, Clock())
+        kept = record(desk, Clock(BEGAN))
         self.run(kept, Window(BEGAN - DAY, BEGAN))
         progress = self.run(kept, Window(BEGAN - DAY, BEGAN))
         assert (progress.objects_read, progress.objects_brought) == (10, 4)
 
     def test_a_run_by_hand_may_reach_further_back(self, desk: Desk) -> None:
-        kept = record(desk, Clock())
+        kept = record(desk, Clock(BEGAN))
         kept.progress()
         progress = self.run(kept, Window(BEGAN - 90 * DAY, BEGAN))
         assert progress.covered_from == BEGAN - 90 * DAY
         assert progress.succeeded_at == BEGAN
 
     def test_a_run_that_leaves_a_gap_does_not_count_as_the_last(self, desk: Desk) -> None:
-        clock = Clock()
+        clock = Clock(BEGAN)
         kept = record(desk, clock)
         self.run(kept, Window(BEGAN - DAY, BEGAN))
         clock.now = BEGAN + 30 * DAY
@@ -211,18 +202,18 @@ class TestTheRecord:
         assert progress.succeeded_at == BEGAN
 
     def test_an_old_run_does_not_take_success_back(self, desk: Desk) -> None:
-        kept = record(desk, Clock())
+        kept = record(desk, Clock(BEGAN))
         self.run(kept, Window(BEGAN - DAY, BEGAN))
         progress = self.run(kept, Window(BEGAN - 9 * DAY, BEGAN - 8 * DAY))
         assert progress.succeeded_at == BEGAN
 
     def test_one_object_that_cannot_be_read_holds_nothing_up(self, desk: Desk) -> None:
         unread = Passed(kind="orders", name="order-1", detail="its time is 5")
-        progress = self.run(record(desk, Clock()), Window(BEGAN - DAY, BEGAN), unread)
+        progress = self.run(record(desk, Clock(BEGAN)), Window(BEGAN - DAY, BEGAN), unread)
         assert (progress.error, progress.succeeded_at) == (None, BEGAN)
 
     def test_what_ends_a_run_is_recorded(self, desk: Desk) -> None:
-        kept = record(desk, Clock())
+        kept = record(desk, Clock(BEGAN))
         with (
             pytest.raises(ProviderAway),
             kept.run(Window(BEGAN - DAY, BEGAN), Tally()),
@@ -237,8 +228,8 @@ class TestTheRecord:
         assert kept.progress().error == "stopped in the middle"
 
     def test_environments_are_apart(self, desk: Desk) -> None:
-        self.run(record(desk, Clock()), Window(BEGAN - DAY, BEGAN))
-        assert record(desk, Clock(), "production").progress().succeeded_at is None
+        self.run(record(desk, Clock(BEGAN)), Window(BEGAN - DAY, BEGAN))
+        assert record(desk, Clock(BEGAN), "production").progress().succeeded_at is None
 
 
 def test_the_metrics_tell_how_far_it_has_come(database_url: str) -> None:

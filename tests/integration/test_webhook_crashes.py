@@ -13,18 +13,10 @@ import pytest
 
 import crashing_worker
 from creditledger.infra.settings import Settings
-from kafka_broker import kafka_settings
 from provider_bodies import PRICES
 from webhook_desk import FULL_CHARGE, ORDER, PARTIAL_CHARGE, SESSION, Desk, eventually, open_desk
 
 PROGRAM = Path(crashing_worker.__file__)
-
-
-@pytest.fixture(params=["postgres", "kafka"])
-def settings(request: pytest.FixtureRequest) -> Settings:
-    if request.param == "kafka":
-        return kafka_settings(request.getfixturevalue("kafka"))
-    return Settings()
 
 
 @pytest.fixture

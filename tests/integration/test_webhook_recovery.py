@@ -30,13 +30,6 @@ from webhook_desk import PARTIAL_CHARGE, SESSION, Desk, eventually, open_desk
 HOUR_SECONDS = 3600
 
 
-@pytest.fixture(params=["postgres", "kafka"])
-def settings(request: pytest.FixtureRequest) -> Settings:
-    if request.param == "kafka":
-        return kafka_settings(request.getfixturevalue("kafka"))
-    return Settings()
-
-
 @pytest.fixture
 def desk(database_url: str, settings: Settings) -> Iterator[Desk]:
     with open_desk(database_url, *PRICES, settings=settings) as desk:

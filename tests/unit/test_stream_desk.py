@@ -10,6 +10,7 @@ import pytest
 
 from creditledger.api.stream_desk import ANSWER_SECONDS_MAX, SEEN_SECONDS_MAX, Seen, StreamDesk
 from creditledger.domain.store import Unavailable
+from set_clock import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -31,15 +32,6 @@ class Stream:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def ended(stream: Stream, desk: StreamDesk) -> None:
@@ -74,7 +66,7 @@ async def test_where_it_hangs_all_who_ask_are_told_soon_by_one_look() -> None:
 
 
 async def test_what_was_seen_just_before_is_told_meanwhile_and_nothing_older() -> None:
-    stream, clock = Stream(), Clock()
+    stream, clock = Stream(), Clock(0.0)
     desk = StreamDesk(stream.waiting, clock)
     stream.answer = 3
     assert await desk.seen() == Seen(3)

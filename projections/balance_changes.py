@@ -19,7 +19,6 @@ from creditledger.projections.projection import as_json
 #: An account and the version of the event that brought about its lot or hold.
 Place = tuple[UUID, int]
 
-HoldEvent = e.Held | e.Deducted | e.Released
 OverageEvent = e.OverageLimitSet | e.Deducted | e.Refunded
 
 _FIND_OVERAGE = """
@@ -230,64 +229,76 @@ class HoldChanges:
     """Holds that open, shrink and close. One that does it all in one series leaves no row."""
 
     def __init__(self) -> None:
-        self._events: list[HoldEvent] = []
+        #: Those that were opened in the series and are still open.
+        self._opened: dict[_Mark, dict[str, Any]] = {}
+        #: What became of those that were open before.
+        self._later: list[e.Deducted | e.Released] = []
 
     def take_in(self, event: AccountEvent) -> None:
-        """Keep what concerns holds."""
-        if isinstance(event, e.Deducted):
-            if event.hold_id is not None:
-                self._events.append(event)
-        elif isinstance(event, (e.Held, e.Released)):
-            self._events.append(event)
+        """Take in what concerns holds."""
+        if isinstance(event, e.Held):
+            self._opened[event.originator_id.int, event.originator_version] = {
+                "account_id": event.originator_id,
+                "number": event.originator_version,
+                "expires_at": event.expires_at,
+                "feature": event.feature,
+                "pins": _pins(event.lots),
+            }
+        elif (
+            isinstance(event, (e.Deducted, e.Released))
+            and event.hold_id is not None
+            and not _fold(self._opened, event)
+        ):
+            self._later.append(event)
 
     def write(self, cursor: Cursor[Any]) -> None:
         """Write the rows, each once."""
-        opened = {
-            (event.originator_id, event.originator_version)
-            for event in self._events
-            if isinstance(event, e.Held)
-        }
-        stored = list({_place_of(event): None for event in self._events}.keys() - opened)
-        rows = self._fold(_find_holds(cursor, stored) if stored else {})
-        closed = [place for place in stored if place not in rows]
-        if closed:
-            cursor.execute(_DELETE_HOLDS, _columns(closed))
+        rows = self._opened
+        if self._later:
+            stored = {_mark_of(event): _place_of(event) for event in self._later}
+            found = _find_holds(cursor, list(stored.values()))
+            for event in self._later:
+                if not _fold(found, event):
+                    raise LookupError(f"no open hold {event.hold_id} is known")
+            closed = [place for mark, place in stored.items() if mark not in found]
+            if closed:
+                cursor.execute(_DELETE_HOLDS, _columns(closed))
+            rows = {**found, **rows}
         if rows:
-            cursor.execute(_UPSERT_HOLDS, (as_json(_keyed(rows)),))
-
-    def _fold(self, rows: dict[Place, dict[str, Any]]) -> dict[Place, dict[str, Any]]:
-        for event in self._events:
-            place = _place_of(event)
-            match event:
-                case e.Held():
-                    rows[place] = {
-                        "expires_at": event.expires_at,
-                        "feature": event.feature,
-                        "pins": _pins(event.lots),
-                    }
-                case e.Deducted():
-                    rows[place]["pins"] = _less(rows[place]["pins"], event.captured)
-                    if not rows[place]["pins"]:
-                        del rows[place]
-                case e.Released():
-                    del rows[place]
-        return rows
+            cursor.execute(_UPSERT_HOLDS, (as_json(list(rows.values())),))
 
 
-def _place_of(event: HoldEvent) -> Place:
-    if isinstance(event, e.Held):
-        return event.originator_id, event.originator_version
+#: An account's number and that of a hold: hashing UUIDs themselves takes longer.
+_Mark = tuple[int, int]
+
+
+def _fold(rows: dict[_Mark, dict[str, Any]], event: e.Deducted | e.Released) -> bool:
+    """Let a row be what an event makes of it, or go; False where there is none."""
+    mark = _mark_of(event)
+    row = rows.get(mark)
+    if row is None:
+        return False
+    left = _less(row["pins"], event.captured) if isinstance(event, e.Deducted) else []
+    if left:
+        row["pins"] = left
+    else:
+        del rows[mark]
+    return True
+
+
+def _mark_of(event: e.Deducted | e.Released) -> _Mark:
     assert event.hold_id is not None
-    return event.originator_id, ids.version_of(event.hold_id)
+    return event.originator_id.int, ids.version_of(event.hold_id)
 
 
-def _find_holds(cursor: Cursor[Any], places: Sequence[Place]) -> dict[Place, dict[str, Any]]:
-    return {
-        (account, number): {"expires_at": expires_at, "feature": feature, "pins": pins}
-        for account, number, expires_at, feature, pins in cursor.execute(
-            _FIND_HOLDS, _columns(places)
-        )
-    }
+def _place_of(event: e.Deducted | e.Released) -> Place:
+    return event.originator_id, _mark_of(event)[1]
+
+
+def _find_holds(cursor: Cursor[Any], places: Sequence[Place]) -> dict[_Mark, dict[str, Any]]:
+    names = ("account_id", "number", "expires_at", "feature", "pins")
+    rows = cursor.execute(_FIND_HOLDS, _columns(places))
+    return {(row[0].int, row[1]): dict(zip(names, row, strict=True)) for row in rows}
 
 
 def _pins(legs: Iterable[e.LotAmount]) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -34,6 +34,11 @@ class Case:
     #: The batch's own receipt, and whether it is a first answer again.
     own: tuple[Told, int | None] | None = None
 
+    @property
+    def open(self) -> bool:
+        """Whether it is still to be decided."""
+        return not self.told and self.own is None
+
     def wishes(self) -> Sequence[Wish]:
         """Its wishes: one, or a batch's."""
         return self.item.wishes if isinstance(self.item, Batch) else (self.item,)
@@ -53,6 +58,20 @@ def number_of(told: Told, case: Case) -> int | None:
     """How many events of the case stand up to what was told just now; none for a first answer."""
     replayed = isinstance(told, Receipt) and told.replayed
     return None if replayed else len(case.events)
+
+
+def first_affected(cases: Sequence[Case], changed: Collection[UUID]) -> int:
+    """The first case that changes of these streams and receipts affect; their number if none.
+
+    What it and those after it looked at is affected, too, and so may be cases before it.
+    """
+    tainted, first = set(changed), len(cases)
+    while True:
+        reached = next((n for n in range(first) if cases[n].touched & tainted), first)
+        if reached == first:
+            return first
+        first = reached
+        tainted.update(*(case.touched for case in cases[first:]))
 
 
 def forecast(cases: Iterable[Case]) -> set[UUID]:

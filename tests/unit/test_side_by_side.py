@@ -2,57 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 import pytest
 
+from counting_store import CountingStore, available, tell, wishes
 from creditledger.domain import ids
-from creditledger.domain.commands import Command
-from creditledger.domain.events import Event
 from creditledger.domain.ledger import Ledger
-from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
-from creditledger.domain.store import Conflict, Expectation, News, Stream, Unavailable
+from creditledger.domain.receipt import Receipt
+from creditledger.domain.store import Stream, Unavailable
 from creditledger.domain.turns import QUIET_TURNS
 from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hold
-from memory_store import MemoryStore
-from proofs import replayed
-
-
-class CountingStore(MemoryStore):
-    """A store that counts how often somebody else was first, and what it was asked to load."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conflicts = 0
-        self.loaded: list[set[UUID]] = []
-        #: What is done once, before somebody gets the next turn.
-        self.before_turn: Callable[[], object] | None = None
-
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
-        self.loaded.append(set(streams))
-        return super().load(streams)
-
-    @contextmanager
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
-        do, self.before_turn = self.before_turn, None
-        if do is not None:
-            do()
-        with super().turn(seen, wanted) as news:
-            yield news
-
-    def append(
-        self,
-        events: Sequence[Event],
-        receipts: Sequence[tuple[Receipt, int]],
-        expectations: Sequence[Expectation],
-    ) -> int:
-        try:
-            return super().append(events, receipts, expectations)
-        except Conflict:
-            self.conflicts += 1
-            raise
 
 
 @pytest.fixture
@@ -62,26 +23,6 @@ def store() -> CountingStore:
 
 def ledgers(store: CountingStore) -> tuple[Ledger, Ledger]:
     return Ledger(store, now=lambda: NOW), Ledger(store, now=lambda: NOW)
-
-
-def wishes(*commands: Command) -> list[Wish]:
-    return [
-        Wish(command=each, actor="client:shop", client_id="shop", key=None) for each in commands
-    ]
-
-
-def tell(ledger: Ledger, *commands: Command) -> list[Receipt]:
-    told = []
-    for outcome in ledger.handle(wishes(*commands)):
-        assert isinstance(outcome, Receipt)
-        assert outcome.outcome == ACCEPTED, outcome
-        told.append(outcome)
-    return told
-
-
-def available(store: CountingStore, customer: str) -> int:
-    stream = ids.account_id(customer, "credits")
-    return replayed(store.streams[stream], stream).available
 
 
 def test_turns_on_the_same_accounts_are_no_conflicts(store: CountingStore) -> None:
@@ -176,8 +117,9 @@ def test_what_waits_is_loaded_before_its_turn(store: CountingStore) -> None:
     ada, bob = ids.account_id(ADA, "credits"), ids.account_id(BOB, "credits")
     at_turn: list[list[set[UUID]]] = []
     store.before_turn = lambda: at_turn.append(list(store.loaded))
-    with other.ready(wishes(deduct(1), deduct(2, customer_id=BOB))):
-        tell(other, deduct(1), deduct(2, customer_id=BOB))
+    waiting = wishes(deduct(1), deduct(2, customer_id=BOB))
+    with other.ready(waiting):
+        other.handle(waiting)
     assert at_turn == [[{ada, bob}]]
     assert store.loaded == [{ada, bob}]
     assert (available(store, ADA), available(store, BOB)) == (9, 8)
@@ -190,8 +132,9 @@ def test_what_is_written_between_the_loading_and_the_turn_is_not_missed(
     tell(one, grant(10), grant(10, customer_id=BOB))
     tell(other, grant(1, customer_id="cem"))
     store.before_turn = lambda: tell(one, deduct(9))
-    with other.ready(wishes(deduct(1), deduct(2, customer_id=BOB))):
-        tell(other, deduct(1), deduct(2, customer_id=BOB))
+    waiting = wishes(deduct(1), deduct(2, customer_id=BOB))
+    with other.ready(waiting):
+        other.handle(waiting)
     assert store.conflicts == 0
     assert (available(store, ADA), available(store, BOB)) == (0, 8)
 

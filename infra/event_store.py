@@ -191,9 +191,14 @@ class PostgresLedgerStore:
         values = _append_values(self._mapper, events, receipts, expectations)
         with self._reaching() as connection:
             try:
-                row = connection.execute(_APPEND, values, prepare=True).fetchone()
                 if connection is self._held.connection:
-                    connection.execute("COMMIT")
+                    # Sent together: the others wait until both are done.
+                    with connection.pipeline():
+                        cursor = connection.execute(_APPEND, values, prepare=True)
+                        connection.execute("COMMIT")
+                else:
+                    cursor = connection.execute(_APPEND, values, prepare=True)
+                row = cursor.fetchone()
             except SerializationFailure as error:
                 raise Conflict(str(error.diag.message_primary)) from error
             except UniqueViolation as error:
@@ -216,6 +221,7 @@ class PostgresLedgerStore:
             try:
                 connection.execute("BEGIN")
                 with connection.cursor(binary=True) as cursor:
+                    # Not sent with it: after a pipeline no limit to silence holds.
                     rows = cursor.execute(_TURN, (after, most), prepare=True).fetchall()
                 self._held.connection = connection
                 yield self._news(seen, rows, wanted)

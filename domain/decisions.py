@@ -67,18 +67,28 @@ class Decisions:
                 case.told.append(self._decide_wish(case.item, case))
 
     def _decide_wish(self, wish: Wish, case: Case) -> tuple[Told, int | None]:
+        if wish.dry_run:
+            return self._try_dry(wish, case)
         first = self._first_answer(wish, case)
         if first is not None:
             return first, None
-        if wish.dry_run:
-            self._books.try_out()
         told = self._try(wish, case)
-        if wish.dry_run:
-            self._books.undo()
-            case.events = []
+        return told, number_of(told, case)
+
+    def _try_dry(self, wish: Wish, case: Case) -> tuple[Told, int | None]:
+        # No receipt is saved for it, so none could collide with the key's first one.
+        first = self._first_answer_kept(wish, case)
+        if first is not None:
+            return first, None
+        self._books.try_out()
+        told = self._try(wish, case)
+        self._books.undo()
+        case.events = []
         return told, number_of(told, case)
 
     def _decide_batch(self, batch: Batch, case: Case) -> None:
+        if batch.dry_run:
+            self._find_used_keys(batch)
         first = self._first_answer(batch, case)
         if first is not None:
             case.own = first, None
@@ -113,10 +123,11 @@ class Decisions:
     def _find_used_keys(self, batch: Batch) -> bool:
         """Whether keys of the batch were used that were not at hand.
 
-        A refused batch saves no receipts but its own, so a used key would not show as a conflict.
+        A refused batch saves no receipts but its own, and a dry one none, so a used key would not
+        show as a conflict.
         """
-        keys = {wish.receipt_id for wish in batch.wishes if wish.receipt_id is not None}
-        unknown = {key for key in keys - self._first.keys() if self._recent.get(key) is None}
+        keys = {batch.receipt_id, *(wish.receipt_id for wish in batch.wishes)}
+        unknown = {key for key in keys if key is not None and self.first_receipt(key) is None}
         found = self._store.receipts(unknown) if unknown else {}
         self._first.update(found)
         return bool(found)

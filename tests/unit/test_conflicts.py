@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from uuid import UUID
 
 from creditledger.domain.amounts import Credits
+from creditledger.domain.errors import KeyReused
 from creditledger.domain.events import Granted
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.price import PriceSet
@@ -51,6 +53,39 @@ def be_alone(ledger: Ledger) -> None:
     """Write alone for so long that no turns are taken any more."""
     for _ in range(QUIET_TURNS + 1):
         ledger.handle([wish(grant(1, customer_id="somebody"))])
+
+
+# Keys that were used elsewhere, of what saves no receipt.
+
+
+def test_a_dry_run_is_told_what_the_key_was_told_elsewhere() -> None:
+    """9.5"""
+    store = MemoryStore()
+    one, other = ledger_on(store), ledger_on(store)
+    one.handle([wish(grant(100)), wish(deduct(60), "job")])
+    again, reused = other.handle(
+        [wish(deduct(60), "job", dry_run=True), wish(deduct(61), "job", dry_run=True)]
+    )
+    assert isinstance(again, Receipt)
+    assert (again.outcome, again.replayed) == (ACCEPTED, True)
+    assert isinstance(reused, KeyReused)
+    assert len(store.log) == 2
+
+
+def test_a_dry_batch_is_told_what_its_keys_were_told_elsewhere() -> None:
+    """9.5"""
+    store = MemoryStore()
+    one, other = ledger_on(store), ledger_on(store)
+    one.handle([wish(grant(100)), wish(deduct(60), "job")])
+    done = all_of("batch", wish(deduct(10), "next"))
+    one.handle([done])
+    fresh = all_of("new", wish(deduct(60), "job"), wish(deduct(30), "other"))
+    told, again = other.handle([replace(fresh, dry_run=True), replace(done, dry_run=True)])
+    assert isinstance(told, BatchReceipt)
+    assert [r.replayed for r in told.results if isinstance(r, Receipt)] == [True, False]
+    assert isinstance(again, BatchReceipt)
+    assert again.receipt.replayed
+    assert len(store.log) == 3
 
 
 # Keys that were used elsewhere, in batches of all or nothing.

@@ -30,8 +30,6 @@ _PARAMETERS_MAX: Final = 50
 #: So much of a name is told where it comes twice.
 _NAME_SHOWN_MAX: Final = 64
 
-_EMPTY: Final = "The body is empty, and should be JSON."
-
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
 #: Headers of which a second one could contradict the first.
@@ -53,8 +51,10 @@ class StrictRoute(APIRoute):
     ) -> None:
         known = frozenset(_parameters(endpoint))
 
-        async def check(request: Request) -> None:
+        async def check(request: _StrictRequest) -> None:
             refuse_unknown(query_of(request.scope), known)
+            if request.misfit is not None:
+                raise request.misfit
 
         # After the others, so that who may not ask at all is told that first.
         asked = [*(dependencies or ()), Depends(check)]
@@ -62,13 +62,10 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        has_body = self.body_field is not None
 
         async def strict(request: Request) -> Response:
             headers = headers_of(request.scope)
-            if has_body:
-                require_json(headers)
-            return await handle(_StrictRequest(request.scope, request.receive))
+            return await handle(_StrictRequest(request.scope, request.receive, headers))
 
         return strict
 
@@ -82,17 +79,28 @@ def _parameters(endpoint: Callable[..., Any]) -> Iterator[str]:
 
 
 class _StrictRequest(Request):
+    """A request whose body FastAPI reads before it knows who asks, which is to be told first.
+
+    So what is wrong with the body is kept as `misfit`, for the route's own check.
+    """
+
+    misfit: Problem | None = None
+
+    def __init__(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> None:
+        super().__init__(scope, receive)
+        self._by_name = headers
+
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
-            headers = headers_of(self.scope)
-            self._body = await read_body(self.receive, headers, limit=BODY_BYTES_MAX)
-            if not self._body:
-                # FastAPI would not ask for its JSON.
-                raise Problem("malformed_request", _EMPTY)
+            self._body = b""
+            try:
+                require_json(self._by_name)
+                raw = await read_body(self.receive, self._by_name, limit=BODY_BYTES_MAX)
+                self._json = parse_json(raw)
+                self._body = raw
+            except Problem as problem:
+                self.misfit = problem
         return self._body
-
-    async def json(self) -> Any:
-        return parse_json(await self.body())
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -191,7 +199,7 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         if not body:
-            raise _Unreadable(_EMPTY)
+            raise _Unreadable("The body is empty, and should be JSON.")
         text = body.decode()
         if text.startswith(_BYTE_ORDER_MARK):
             raise _Unreadable("The body begins with a byte order mark. Send JSON without one.")

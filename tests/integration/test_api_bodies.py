@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import httpx
@@ -105,3 +106,18 @@ def test_what_is_not_json_is_malformed(api: Api, call: Call, sent: bytes) -> Non
     response = send(api, call._replace(body=sent))
 
     assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
+
+
+@each_way
+@pytest.mark.parametrize(("sent", "content_type"), [(b"{", None), (b"{}", "text/plain")])
+def test_who_may_not_ask_is_told_that_before_what_is_wrong_with_the_body(
+    api: Api, call: Call, sent: bytes, content_type: str | None
+) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    wrong = call._replace(body=sent)
+    with httpx.Client(base_url=api.url) as nobody, api.client_with("events") as reader:
+        unknown = send(replace(api, http=nobody), wrong, **headers)
+        not_permitted = send(replace(api, http=reader), wrong, **headers)
+
+    assert unknown.json()["code"] == "unauthenticated"
+    assert not_permitted.json()["code"] == "forbidden"

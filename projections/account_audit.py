@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -18,6 +18,7 @@ from creditledger.domain.events import AccountEvent, Balance, Context, Event
 from creditledger.domain.trails import Trail
 from creditledger.projections.account_sums import AccountSums
 from creditledger.projections.findings import Findings, Witness
+from creditledger.projections.frozen_log import Stored
 from creditledger.projections.plain_deductions import PlainDeductions
 
 V = TypeVar("V", bound=Event)
@@ -28,6 +29,9 @@ _ENDINGS: Final[Mapping[e.ReleaseReason, e.HoldOutcome]] = {
     "lapsed": "lapsed",
     "remainder": "captured",
 }
+
+#: Past all positions.
+_NO_END: Final = 2**63
 
 #: An account that has not begun.
 _NOTHING: Final = Balance(0, 0, 0, 0, 0)
@@ -48,6 +52,8 @@ class AccountAudit:
         self.sums = AccountSums(self.account.key)
         self.seen: CreditAccount | None = None
         self._run = PlainDeductions(self.account, self.sums)
+        #: The event that both folds took in last, but for what came of plain deductions.
+        self._last: tuple[int, AccountEvent] | None = None
         #: What each trail must say, event by event, by the id that it is about.
         self.trails: dict[str, list[tuple[Any, ...]]] = {}
         self.transfers_out = 0
@@ -73,19 +79,24 @@ class AccountAudit:
         """What it holds."""
         return self.account.asset
 
+    def take_plain(self, rows: Sequence[Stored], first: int) -> int:
+        """Check rows from the first on in one go, as far as they are plain; tells how many."""
+        event, run = rows[first].event, self._run
+        if type(event) is not e.Deducted or event.hold_id is not None:
+            return 0
+        if not run.goes_on and self._last is not None and self._sound:
+            run.begin(*self._last)
+        if not run.goes_on:
+            return 0
+        return run.takes(rows, first, self._checkpoint if self.seen is None else _NO_END)
+
     def take_in(self, position: int, event: AccountEvent) -> None:
         """Check one event by itself, against the one before it, and against both folds."""
+        self._end_run()
         if position > self._checkpoint and self.seen is None:
-            self._end_run()
             self.seen = self.account.copy()
-        if not isinstance(event, e.Deducted):
-            self._end_run()
-            self._take_in(event)
-        elif not self._run.takes(event):
-            self._end_run()
-            self._take_in(event)
-            if self._sound:
-                self._run.begin(event)
+        self._take_in(event)
+        self._last = position, event
 
     def _end_run(self) -> None:
         """Let the folds take in what came of plain deductions."""

@@ -76,7 +76,7 @@ class Causes:
 
     def take_in(self, events: Sequence[Stored]) -> None:
         """Keep what events of one stream say; report what is no receipt's id."""
-        key = ids.stream_key(events[0].stream)
+        key = ""
         is_receipt, prefixes, ranges = _RECEIPT.fullmatch, NAMED, self._ranges
         for stored in events:
             event = stored.event
@@ -89,13 +89,14 @@ class Causes:
                 continue
             if cause == _NOBODY:
                 continue
-            receipt = int(cause[_KEY_AT:], _BASE)
             prefix = prefixes.get(type(event))
             if prefix is None:
-                caused = (receipt, stored.position, "", 0)
+                caused = (int(cause[_KEY_AT:], _BASE), stored.position, "", 0)
             else:
+                key = key or ids.stream_key(stored.stream)
                 own = f"{prefix}_{key}{event.originator_version}"
-                caused = (receipt, stored.position, own, getattr(event, "amount", 0))
+                amount = event.amount  # type: ignore[attr-defined]
+                caused = (int(cause[_KEY_AT:], _BASE), stored.position, own, amount)
             ranges[cause[_KEY_AT]].append(caused)
         self._count += len(events)
         if self._count >= _KEPT:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
@@ -83,6 +83,32 @@ class _Questions:
         return len(self.trails) + len(self.transfers) + len(self.refunds)
 
 
+@dataclass(slots=True)
+class _Walk:
+    """One stream, as far as it was walked through.
+
+    `sound` is whether it can go on, `stands` whether all was well with the last event's columns.
+    """
+
+    stream: UUID
+    account: AccountAudit | None = None
+    payment: PaymentAudit | None = None
+    told: ProviderAudit | None = None
+    previous: Stored | None = None
+    family: str | None = None
+    sound: bool = True
+    stands: bool = True
+
+    def take_plain(self, rows: Sequence[Stored], first: int) -> int:
+        """How many rows from the first on are plain, and were taken in: see `AccountAudit`."""
+        if self.account is None or not self.sound or not self.stands:
+            return 0
+        taken = self.account.take_plain(rows, first)
+        if taken:
+            self.previous = rows[first + taken - 1]
+        return taken
+
+
 class LogAudit:
     """One walk through a frozen log, or through a part of its streams.
 
@@ -111,7 +137,7 @@ class LogAudit:
     def walk(self) -> Iterator[CreditAccount]:
         """The same, but for what only the whole log can tell: see `totals`."""
         for stream, pieces in groupby(self._log.by_stream(), key=_stream_of):
-            account = self._walk(stream, chain.from_iterable(pieces))
+            account = self._walk(stream, pieces)
             if account is not None and account.version:
                 yield account
             if len(self._questions) + len(self._billing) >= _BATCH:
@@ -128,45 +154,18 @@ class LogAudit:
             periods_paid=self._billing.periods_paid,
         )
 
-    def _walk(self, stream: UUID, rows: Iterable[Stored]) -> CreditAccount | None:
+    def _walk(self, stream: UUID, pieces: Iterable[Sequence[Stored]]) -> CreditAccount | None:
         """One stream: its columns, and its own audit; the account, where it is one's."""
-        account: AccountAudit | None = None
-        payment: PaymentAudit | None = None
-        told: ProviderAudit | None = None
-        previous: Stored | None = None
-        family: str | None = None
-        key = ids.stream_key(stream)
-        sound = True
-        for row in rows:
-            self.counts.events += 1
-            event = row.event
-            if event is None or not _stands(row, event, previous):
-                sound = self._check_columns(key, row, previous) and sound
-            if previous is None:
-                self.counts.trails += row.topic in _TRAIL_TOPICS
-                self._totals.trails_there += row.topic in _TRAIL_TOPICS
-            previous = row
-            if not sound or event is None:
-                continue
-            its_family = _FAMILIES[type(event)]
-            if family is None:
-                family = its_family
-            elif family != its_family:
-                place = ids.event_id(ids.EVENT, key, row.version)
-                Witness(self._findings, "log", place).report("is of its stream", family, event)
-                sound = False
-                continue
-            if isinstance(event, AccountEvent):
-                account = account or AccountAudit(
-                    stream, self._findings, checkpoint=self._balances_at
-                )
-                account.take_in(row.position, event)
-            elif isinstance(event, PaymentEvent):
-                payment = payment or PaymentAudit(stream, self._findings)
-                payment.take_in(row.position, event)
-            else:
-                told = told or ProviderAudit(stream, self._findings)
-                told.take_in(event)
+        walk = _Walk(stream)
+        for piece in pieces:
+            self.counts.events += len(piece)
+            place = 0
+            while place < len(piece):
+                plain = walk.take_plain(piece, place)
+                if not plain:
+                    self._take_in(walk, piece[place])
+                place += plain or 1
+        payment, told, account = walk.payment, walk.told, walk.account
         if payment is not None:
             self.counts.payments += payment.payment.paid is not None
             self._billing.ask_payment(payment)
@@ -180,13 +179,44 @@ class LogAudit:
         self._ask_account(account)
         return account.seen
 
-    def _check_columns(self, key: str, row: Stored, previous: Stored | None) -> bool:
+    def _take_in(self, walk: _Walk, row: Stored) -> None:
+        event, previous = row.event, walk.previous
+        walk.stands = event is not None and _stands(row, event, previous)
+        if not walk.stands:
+            walk.sound = self._check_columns(row, previous) and walk.sound
+        if previous is None:
+            self.counts.trails += row.topic in _TRAIL_TOPICS
+            self._totals.trails_there += row.topic in _TRAIL_TOPICS
+        walk.previous = row
+        if not walk.sound or event is None:
+            return
+        family = _FAMILIES[type(event)]
+        if walk.family is None:
+            walk.family = family
+        elif walk.family != family:
+            witness = Witness(self._findings, "log", _place(row))
+            witness.report("is of its stream", walk.family, event)
+            walk.sound = False
+            return
+        if isinstance(event, AccountEvent):
+            walk.account = walk.account or AccountAudit(
+                walk.stream, self._findings, checkpoint=self._balances_at
+            )
+            walk.account.take_in(row.position, event)
+        elif isinstance(event, PaymentEvent):
+            walk.payment = walk.payment or PaymentAudit(walk.stream, self._findings)
+            walk.payment.take_in(row.position, event)
+        else:
+            walk.told = walk.told or ProviderAudit(walk.stream, self._findings)
+            walk.told.take_in(event)
+
+    def _check_columns(self, row: Stored, previous: Stored | None) -> bool:
         """Tell why an event does not stand where it says; whether its stream may go on."""
         event = row.event
         witness = Witness(
             self._findings,
             "log",
-            ids.event_id(ids.EVENT, key, row.version),
+            _place(row),
             getattr(event, "customer_id", None),
             getattr(event, "asset", None),
         )
@@ -264,6 +294,10 @@ class LogAudit:
             most[leg.grant_id] += leg.amount
         witness.expect("refunded past what was spent", {}, dict(back - most))
         witness.expect("a transfer's deduction is refunded", None, spent.transfer_to)
+
+
+def _place(row: Stored) -> str:
+    return ids.event_id(ids.EVENT, ids.stream_key(row.stream), row.version)
 
 
 def _stream_of(piece: Sequence[Stored]) -> UUID:

@@ -93,14 +93,16 @@ class ReceiptsAudit:
         self.receipts = 0
         self._log = log
         self._findings = findings
-        #: What events say that each receipt led to, by its id as a number.
-        self._caused: dict[int, list[Caused]] = {}
+        #: What events say that each receipt led to, by its id as a number: of those that answers
+        #: name the first, and all others.
+        self._first: dict[int, Caused] = {}
+        self._others: dict[int, list[Caused]] = {}
         self._told: set[str] = set()
         self._elsewhere: dict[EventRef, _Named] = {}
 
     def run(self, ranges: range, caused: Iterable[Sequence[Caused]]) -> None:
         """Hold the receipts of some ranges, side by side, against what events say of them."""
-        self._caused, self._told = {}, set()
+        self._first, self._others, self._told = {}, {}, set()
         for some in caused:
             self._take_in(some)
         first_id, last_id = bounds(ranges)
@@ -108,21 +110,64 @@ class ReceiptsAudit:
             cursor.execute(_RECEIPTS, {"first": first_id, "last": last_id})
             while rows := cursor.fetchmany(_FETCHED_AT_ONCE):
                 self.receipts += len(rows)
-                for row in rows:
-                    self._check(row)
-        for receipt, events in self._caused.items():
+                self._check_all(rows)
+        for receipt in self._first.keys() | self._others.keys():
             place = _place(receipt >> SPARE_BITS)
-            report_unknown(self._findings, place, min(event[1] for event in events))
+            report_unknown(
+                self._findings, place, min(event[1] for event in self._events_of(receipt))
+            )
         self._look_up()
 
     def _take_in(self, caused: Sequence[Caused]) -> None:
-        known = self._caused
+        first, others = self._first, self._others
         for event in caused:
-            events = known.get(event[0])
-            if events is None:
-                known[event[0]] = [event]
+            receipt = event[0]
+            if event[2] and receipt not in first:
+                first[receipt] = event
+            elif receipt in others:
+                others[receipt].append(event)
             else:
-                events.append(event)
+                others[receipt] = [event]
+
+    def _events_of(self, receipt: int) -> list[Caused]:
+        first = self._first.get(receipt)
+        others = self._others.get(receipt, [])
+        return others if first is None else [first, *others]
+
+    def _check_all(self, rows: Sequence[TupleRow]) -> None:
+        """Check receipts; one that names the event it led to, and no other, needs no more looks."""
+        first, others, told, head = self._first, self._others, self._told, self._log.head
+        number_of, read_answer, names = ids.receipt_number, _read_answer, _NAMES
+        for row in rows:
+            receipt_id, client_id, key, command, _, _, outcome, said, position = row
+            number = int.from_bytes(receipt_id)
+            receipt = number << SPARE_BITS
+            event = first.get(receipt)
+            if (
+                event is not None
+                and outcome == ACCEPTED
+                and event[1] <= position <= head
+                and command in names
+                and number_of(client_id, key) == number
+            ):
+                field, prefix, _ = names[command]
+                try:
+                    answer = read_answer(said)
+                except msgspec.MsgspecError:
+                    answer = _Answer()
+                event_id = event[2]
+                if (
+                    getattr(answer, field) == event_id
+                    and answer.amount == event[3]
+                    and event_id[:3] == prefix
+                    and event_id not in told
+                    and (receipt not in others or _all_beside(others[receipt], position))
+                ):
+                    told.add(event_id)
+                    del first[receipt]
+                    others.pop(receipt, None)
+                    continue
+            self._check(row)
 
     def _check(self, row: TupleRow) -> None:
         # One of millions differs, if any, so nothing is made ready for a report.
@@ -134,7 +179,9 @@ class ReceiptsAudit:
             self._witness(row).report(what, UUID(int=own), UUID(int=number))
         if not 0 <= position <= self._log.head:
             self._witness(row).report("a position in the log", True, False)
-        events = self._caused.pop(number << SPARE_BITS, ())
+        events = self._events_of(number << SPARE_BITS)
+        self._first.pop(number << SPARE_BITS, None)
+        self._others.pop(number << SPARE_BITS, None)
         try:
             answer = _read_answer(said)
         except msgspec.MsgspecError:
@@ -206,6 +253,11 @@ class ReceiptsAudit:
         receipt = _Receipt._make(row)
         place = _place(int.from_bytes(receipt.receipt_id))
         return Witness(self._findings, "receipts", place, receipt.customer_id, receipt.asset)
+
+
+def _all_beside(events: Iterable[Caused], up_to: int) -> bool:
+    """Whether no answer could name any of these events, and none is past a position."""
+    return not any(event[2] or event[1] > up_to for event in events)
 
 
 def _place(receipt: int) -> str:

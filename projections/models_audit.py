@@ -30,6 +30,9 @@ from creditledger.projections.runner import PASSING, prepare
 #: Events that are built from and compared at a time.
 _BATCH: Final = 20_000
 
+#: Events whose rows are compared as bytes at a time: each reading comes by most of a table's pages.
+_COMPARED_AS_BYTES: Final = 100_000
+
 #: Accounts that are held against their rows at a time.
 _ACCOUNTS: Final = 500
 
@@ -153,26 +156,33 @@ class ModelsAudit:
         while some := list(islice(remaining, _BATCH)):
             self._build(some)
         self._compare(Streams())
+        self._compare_appended(Streams())
 
     def passing(
         self, pieces: Iterable[Sequence[Stored]], streams: Streams
     ) -> Iterator[Sequence[Stored]]:
         """Let all events of these streams pass, stream by stream; build and compare on the way."""
         pending: list[Stored] = []
-        first, stream = streams.first, streams.first
+        first = appended_first = stream = streams.first
+        appended = 0
         for piece in pieces:
             begins = piece[0].stream != stream
             stream = piece[0].stream
             if len(pending) >= (_BATCH if begins else 2 * _BATCH):
                 self._build(pending)
+                appended += len(pending)
                 pending = []
                 if begins:
                     self._compare(Streams(first, stream))
                     first = stream
+                if begins and appended >= _COMPARED_AS_BYTES:
+                    self._compare_appended(Streams(appended_first, stream))
+                    appended_first, appended = stream, 0
             pending += piece
             yield piece
         self._build(pending)
         self._compare(Streams(first, streams.beyond))
+        self._compare_appended(Streams(appended_first, streams.beyond))
 
     def _make_tables(self, projection: Projection) -> list[_Table]:
         tables = []
@@ -232,12 +242,16 @@ class ModelsAudit:
         witness.report("can be built from the log", "rows", f"{type(fault).__name__}: {fault}")
 
     def _compare(self, streams: Streams) -> None:
-        """Compare what was built, and make room."""
+        """Compare what was built in tables, and make room."""
         for projection in list(self.rows):
-            if projection in self._appended:
-                self._compare_bytes(self._appended[projection], projection, streams)
-            else:
+            if projection not in self._appended:
                 self.rows[projection] += self._compare_tables(projection, streams)
+
+    def _compare_appended(self, streams: Streams) -> None:
+        """Compare what was packed."""
+        for projection, audit in self._appended.items():
+            if projection in self.rows:
+                self._compare_bytes(audit, projection, streams)
 
     def _compare_bytes(
         self, audit: AppendedAudit, projection: Projection, streams: Streams

@@ -111,11 +111,10 @@ class ReceiptsAudit:
             while rows := cursor.fetchmany(_FETCHED_AT_ONCE):
                 self.receipts += len(rows)
                 self._check_all(rows)
-        for receipt in self._first.keys() | self._others.keys():
+        for receipt in {**self._first, **self._others}:
             place = _place(receipt >> SPARE_BITS)
-            report_unknown(
-                self._findings, place, min(event[1] for event in self._events_of(receipt))
-            )
+            position = min(event[1] for event in self._events_of(receipt))
+            report_unknown(self._findings, place, position)
         self._look_up()
 
     def _take_in(self, caused: Sequence[Caused]) -> None:
@@ -146,7 +145,7 @@ class ReceiptsAudit:
             if (
                 event is not None
                 and outcome == ACCEPTED
-                and event[1] <= position <= head
+                and 0 <= event[1] <= position <= head
                 and command in names
                 and number_of(client_id, key) == number
             ):

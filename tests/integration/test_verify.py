@@ -409,6 +409,7 @@ def test_what_providers_told_and_somebody_changed_is_found(
         ("UPDATE receipts SET key = 'another'", "the id of its client and key"),
         ("UPDATE receipts SET position = 1", "up to its position"),
         ("UPDATE receipts SET position = 1000000", "a position in the log"),
+        ("UPDATE receipts SET position = -1", "a position in the log"),
         (
             """UPDATE receipts SET answer = convert_to(jsonb_set(
                 convert_from(answer, 'UTF8')::jsonb, '{amount}', '9999')::text, 'UTF8')""",
@@ -427,6 +428,31 @@ def test_a_receipt_that_was_changed_is_found(
     told = next(r for r in story.receipts[50:] if (r.command, r.outcome) == ("deduct", "accepted"))
     tampering.execute(f"{statement} WHERE receipt_id = %s", (told.id,))
     assert said in _said(verify_ledger(shared_database_url, story.now + LATER))
+
+
+def test_a_receipt_that_ends_before_the_last_of_its_events_is_found(
+    shared_database_url: str, story: LongStory, tampering: Connection[Any]
+) -> None:
+    captured = next(r for r in story.receipts if (r.command, r.outcome) == ("capture", "accepted"))
+    tampering.execute(
+        "UPDATE receipts SET position = position - 1 WHERE receipt_id = %s", (captured.id,)
+    )
+    said = _said(verify_ledger(shared_database_url, story.now + LATER))
+    assert "its events up to its position" in said
+
+
+def test_an_answer_that_names_what_another_one_told_is_found(
+    shared_database_url: str, story: LongStory, tampering: Connection[Any]
+) -> None:
+    deducted = [r for r in story.receipts if (r.command, r.outcome) == ("deduct", "accepted")]
+    one, other = deducted[:2]
+    tampering.execute(
+        """UPDATE receipts SET answer = (SELECT answer FROM receipts WHERE receipt_id = %s)
+           WHERE receipt_id = %s""",
+        (one.id, other.id),
+    )
+    report = verify_ledger(shared_database_url, story.now + LATER)
+    assert any(difference.model == "receipts" for difference in report.differences)
 
 
 def test_an_answer_without_events_is_found(

@@ -201,12 +201,13 @@ class Books:
             if aggregate is not None and not _caught_up(aggregate, events):
                 del self._kept[stream]
 
-    def begin(self) -> None:
-        """Begin with a batch."""
+    def begin(self, streams: Collection[UUID]) -> None:
+        """Begin with a batch, and load what it will need with one query."""
         self._versions = {}
         self._recent = {}
         self._decided = []
         self._past = {}
+        self.fetch(streams)
 
     def look(self, kind: type[A], stream: UUID) -> A:
         """The aggregate of a stream as it is at hand, for a forecast: nothing may rest on it."""

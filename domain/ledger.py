@@ -7,14 +7,12 @@ nothing is told before it is saved (domain/README.md, 9).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
-from functools import partial
 from typing import Final
 from uuid import UUID
 
-from creditledger.domain.ahead import Ahead
 from creditledger.domain.books import Books
 from creditledger.domain.case import (
     Case,
@@ -30,7 +28,7 @@ from creditledger.domain.errors import Failed, LedgerError
 from creditledger.domain.events import Event
 from creditledger.domain.policies import Policies
 from creditledger.domain.receipt import Batch, BatchReceipt, Outcome, Receipt, Wish
-from creditledger.domain.store import Conflict, LedgerStore, News, Unavailable
+from creditledger.domain.store import Conflict, LedgerStore, Unavailable
 from creditledger.domain.turns import Turns
 
 #: Attempts to save a batch: more than this means that something is wrong.
@@ -52,27 +50,18 @@ class Ledger:
         cache_limit: int = 50_000,
     ) -> None:
         self._store = store
-        self._now = now
         self._books = Books(store, policies or Policies(), cache_limit=cache_limit)
         self._decisions = Decisions(store, self._books, now=now)
         self._turns = Turns(store, self._books)
-        self._ahead = Ahead()
 
-    @contextmanager
-    def ready(self, ahead: Sequence[Wish | Batch] = ()) -> Iterator[None]:
+    def ready(self, ahead: Sequence[Wish | Batch] = ()) -> AbstractContextManager[None]:
         """Where others write, too, wait for this ledger's turn, and learn what they wrote.
 
         Nobody else saves anything until `handle` has saved, or the block ends: commands that are
-        collected in it go with that save, also those that came while others had their turns. Those
-        `ahead`, which are to be the first of them, are decided before. Raises Unavailable where it
-        does not come to a turn.
+        collected in it go with that save, also those that came while others had their turns. What
+        those `ahead` need is loaded before. Raises Unavailable where it does not come to a turn.
         """
-        try:
-            with self._turns.ready(partial(self._decide_ahead, ahead), self._learn):
-                yield
-        finally:
-            # What was decided and then not handled must not show.
-            self._take_ahead(())
+        return self._turns.ready(lambda: forecast(Case(item) for item in ahead))
 
     def have_at_hand(self, accounts: Collection[UUID]) -> None:
         """Load accounts before there are commands about them. Raises Unavailable."""
@@ -100,27 +89,17 @@ class Ledger:
             return [failed]
 
     def _run(self, items: Sequence[Wish | Batch]) -> list[Outcome]:
-        ahead = self._take_ahead(items)
-        cases = [*ahead, *(Case(item) for item in items[len(ahead) :])]
+        cases = [Case(item) for item in items]
+        self._decisions.begin()
         try:
-            if not ahead:
-                self._begin()
-            self._foresee(cases[len(ahead) :])
+            self._books.begin(forecast(cases))
+            self._books.foresee(grants_ahead(cases, self._books))
             base = self._settle(cases)
         except BaseException:
             # What was decided is not saved, so the accounts at hand must not show it.
             self._books.abandon()
             raise
         return self._tell(cases, base)
-
-    def _begin(self) -> None:
-        self._decisions.begin()
-        self._books.begin()
-
-    def _foresee(self, cases: Sequence[Case]) -> None:
-        """Load what these will need, with as few queries as can be."""
-        self._books.fetch(forecast(cases))
-        self._books.foresee(grants_ahead(cases, self._books))
 
     def _settle(self, cases: Sequence[Case]) -> int:
         """Decide and save, until it is saved; return the log's newest position before it."""
@@ -153,34 +132,6 @@ class Ledger:
             return False
         return True
 
-    # Deciding ahead of a turn.
-
-    def _decide_ahead(self, items: Sequence[Wish | Batch]) -> None:
-        cases = [Case(item) for item in items]
-        if not self._ahead.pays():
-            self._books.fetch(forecast(cases))
-            return
-        try:
-            self._begin()
-            self._foresee(cases)
-            self._decisions.decide(cases)
-        except BaseException:
-            self._books.abandon()
-            raise
-        self._ahead.keep(cases, self._now())
-
-    def _learn(self, news: News) -> None:
-        """Let what others did be known, and decide anew what it affects of what was decided."""
-        self._follow(news, self._ahead.undone(news, self._now()), {})
-
-    def _take_ahead(self, items: Sequence[Wish | Batch]) -> Sequence[Case]:
-        """The cases that were decided ahead, where these items begin with them."""
-        cases = self._ahead.take(items)
-        if cases is None:
-            # Somebody has gone away meanwhile.
-            self._books.abandon()
-        return cases or ()
-
     # Saving.
 
     def _save(self, cases: Sequence[Case]) -> int:
@@ -202,15 +153,10 @@ class Ledger:
         first = first_affected(cases, self._store.changed(self._books.versions) | set(found))
         if news.changed is None or first == len(cases):
             first = 0
-        self._follow(news, cases[first:], found)
-
-    def _follow(self, news: News, again: Sequence[Case], found: Mapping[UUID, Receipt]) -> None:
-        """Learn the news, on which these cases start over."""
-        if again:
-            self._start_over(again, found)
+        again = cases[first:]
+        self._start_over(again, found)
         self._turns.learn(news)
-        if again:
-            self._books.fetch(forecast(again))
+        self._books.fetch(forecast(again))
 
     def _start_unknown_over(self, cases: Sequence[Case]) -> None:
         """The commit may have happened: look the keys up before anything is decided again."""

@@ -8,9 +8,10 @@ depends on it: every save is checked, whoever's turn it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
+from uuid import UUID
 
 from creditledger.domain.books import Books
 from creditledger.domain.store import LedgerStore, News
@@ -34,23 +35,19 @@ class Turns:
         self._taken = False
 
     @contextmanager
-    def ready(
-        self,
-        before: Callable[[], None] | None = None,
-        learn: Callable[[News], None] | None = None,
-    ) -> Iterator[None]:
-        """Where others write, too, wait for a turn, and `learn` what they wrote.
+    def ready(self, ahead: Callable[[], Collection[UUID]] = tuple) -> Iterator[None]:
+        """Where others write, too, wait for a turn, and learn what they wrote.
 
-        What can be done `before`, so that nobody has to wait for it, is done before the turn. The
-        turn ends with the block, which may hold blocks of the same kind. Raises Unavailable.
+        The streams that will be needed, as far as that is known `ahead`, are loaded before: nobody
+        has to wait for that. The turn ends with the block, which may hold blocks of the same kind.
+        Raises Unavailable.
         """
         with self._turn:
             if self._quiet < QUIET_TURNS and not self._taken:
-                if before is not None:
-                    # What is wrong with a command is told to whom it concerns, in the turn.
-                    with suppress(Exception):
-                        before()
-                (learn or self.learn)(self.take())
+                # What is wrong with one of them is told to whom it concerns, when it is decided.
+                with suppress(Exception):
+                    self._books.fetch(ahead())
+                self.learn(self.take())
             try:
                 yield
             finally:

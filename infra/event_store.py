@@ -191,14 +191,9 @@ class PostgresLedgerStore:
         values = _append_values(self._mapper, events, receipts, expectations)
         with self._reaching() as connection:
             try:
+                row = connection.execute(_APPEND, values, prepare=True).fetchone()
                 if connection is self._held.connection:
-                    # Sent together: the others wait until both are done.
-                    with connection.pipeline():
-                        cursor = connection.execute(_APPEND, values, prepare=True)
-                        connection.execute("COMMIT")
-                else:
-                    cursor = connection.execute(_APPEND, values, prepare=True)
-                row = cursor.fetchone()
+                    connection.execute("COMMIT")
             except SerializationFailure as error:
                 raise Conflict(str(error.diag.message_primary)) from error
             except UniqueViolation as error:
@@ -221,7 +216,6 @@ class PostgresLedgerStore:
             try:
                 connection.execute("BEGIN")
                 with connection.cursor(binary=True) as cursor:
-                    # Not sent with it: after a pipeline no limit to silence holds.
                     rows = cursor.execute(_TURN, (after, most), prepare=True).fetchall()
                 self._held.connection = connection
                 yield self._news(seen, rows, wanted)

@@ -126,12 +126,8 @@ def version() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command that was asked for, and tell in one sentence what it could not do."""
     try:
         app()
     except _EXPECTED as error:
         sys.exit(f"creditledger: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from creditledger.api.cli_database import ask, migrated_database
 from creditledger.api.cli_tables import print_table
-from creditledger.infra.read_side import rebuild_projections, start_projection, verify_ledger
+from creditledger.infra.proof import verify_ledger
+from creditledger.infra.read_side import rebuild_projections, start_projection
 from creditledger.infra.wiring import machine_clock
 from creditledger.projections.catalogue import PROJECTIONS, projection_named
 from creditledger.projections.checkpoints import statuses

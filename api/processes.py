@@ -84,7 +84,7 @@ def stop_with_parent(parent: int) -> None:
 def _start(name: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     # -P keeps the folder that we were called from out of the places where modules are looked for.
     # In a group of its own, a Ctrl-C in the terminal reaches the process by us alone.
-    command = [sys.executable, "-P", "-m", "creditledger.api.cli", name]
+    command = [sys.executable, "-P", "-m", "creditledger.api", name]
     return subprocess.Popen(
         [*command, "--parent", str(os.getpid())],
         env=dict(environment),

@@ -25,7 +25,8 @@ from creditledger.domain.amounts import Credits
 from creditledger.infra import deliveries
 from creditledger.infra.embedded_postgres import embedded_postgres
 from creditledger.infra.postgres_stream import PostgresStream
-from creditledger.infra.read_side import rebuild_projections, verify_ledger
+from creditledger.infra.proof import verify_ledger
+from creditledger.infra.read_side import rebuild_projections
 from creditledger.projections import balances, entries, holds, paging
 from creditledger.projections.catalogue import PROJECTIONS
 from timing import Grid, Place, Query, median_ms, place

@@ -29,7 +29,7 @@ from demo_client import Demo
 from kafka_artifacts import NoKafka, jars
 from kafka_broker import Broker
 
-COMMAND: Final = (sys.executable, "-P", "-m", "creditledger.api.cli")
+COMMAND: Final = (sys.executable, "-P", "-m", "creditledger.api")
 EVENTS: Final = "creditledger.events"
 WEBHOOKS: Final = "creditledger.webhooks"
 START_SECONDS: Final = 90.0

@@ -18,7 +18,7 @@ import pytest
 
 from quick_folder import quick_folder
 
-COMMAND = [sys.executable, "-P", "-m", "creditledger.api.cli"]
+COMMAND = [sys.executable, "-P", "-m", "creditledger.api"]
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -168,7 +168,7 @@ def test_the_demo_with_nothing_configured(installation: Installation) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["cli serve", "cli work", "bin/postgres"])
+@pytest.mark.parametrize("victim", ["api serve", "api work", "bin/postgres"])
 def test_where_a_process_ends_by_itself_all_is_stopped_and_said(
     installation: Installation, victim: str
 ) -> None:
@@ -186,7 +186,7 @@ def test_after_up_itself_was_killed_the_next_one_starts(installation: Installati
         process.kill()
         process.wait(STOP_SECONDS)
         deadline = time.monotonic() + STOP_SECONDS
-        while any("creditledger.api.cli" in c for c in installation.processes().values()):
+        while any("creditledger.api" in c for c in installation.processes().values()):
             assert time.monotonic() < deadline, installation.processes()
             time.sleep(0.05)
     with installation.up():

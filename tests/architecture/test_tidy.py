@@ -114,7 +114,7 @@ def test_nobody_imports_a_folder_under_its_bare_name(path: Path) -> None:
 def test_no_module_that_nothing_imports() -> None:
     imported = {name for path in files(*FOLDERS) for name in imports(path)}
     # The console script, and what the eventsourcing library is given in its own settings.
-    entry_points = {"creditledger.api.cli", "creditledger.infra.recorder"}
+    entry_points = {"creditledger.api.__main__", "creditledger.infra.recorder"}
     modules = {module(path) for path in files(*FOLDERS) if path.name != "__init__.py"}
     assert modules - imported - entry_points == set()
 

@@ -22,7 +22,8 @@ from creditledger.domain.receipt import Receipt, Wish
 from creditledger.infra.database import connect
 from creditledger.infra.embedded_postgres import binaries
 from creditledger.infra.migrate import migrate
-from creditledger.infra.read_side import keep_up, verify_ledger
+from creditledger.infra.proof import verify_ledger
+from creditledger.infra.read_side import keep_up
 from creditledger.infra.settings import Settings
 from creditledger.infra.wiring import Service, machine_clock, service
 

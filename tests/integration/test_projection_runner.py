@@ -19,7 +19,8 @@ from creditledger.domain.commands import DeductCredits, GrantCredits
 from creditledger.infra.database import Pool, connect, connection_pool
 from creditledger.infra.event_log import EventLog, Page
 from creditledger.infra.event_store import PostgresLedgerStore
-from creditledger.infra.read_side import rebuild_projections, start_projection, verify_ledger
+from creditledger.infra.proof import verify_ledger
+from creditledger.infra.read_side import rebuild_projections, start_projection
 from creditledger.projections.balances import Balances
 from creditledger.projections.catalogue import PROJECTIONS
 from creditledger.projections.entries import Entries

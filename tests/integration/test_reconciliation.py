@@ -11,8 +11,8 @@ import pytest
 
 from creditledger.infra.delivery import BODY_BYTES_MAX
 from creditledger.infra.polar_lists import PolarLists
+from creditledger.infra.proof import verify_ledger
 from creditledger.infra.provider_lists import Lists, Patience, Window
-from creditledger.infra.read_side import verify_ledger
 from creditledger.infra.reconciliation import MARK, Tally, reconcile, standing
 from creditledger.infra.stripe_lists import StripeLists
 from creditledger.infra.wiring import machine_clock

@@ -15,7 +15,7 @@ import pytest
 from body_story import MID_PERIOD, Body
 from creditledger.infra.database import connect
 from creditledger.infra.event_log import EventLog
-from creditledger.infra.read_side import verify_ledger
+from creditledger.infra.proof import verify_ledger
 from creditledger.infra.settings import Settings
 from creditledger.infra.wiring import service
 from provider_bodies import PLANS, PRICES

@@ -15,7 +15,7 @@ from creditledger.infra.database import Pool, connect
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.group_commit import GroupCommit
-from creditledger.infra.read_side import verify_ledger
+from creditledger.infra.proof import verify_ledger
 from creditledger.infra.sweeper import BATCH, sweep, sweep_until
 from long_story import LongStory
 from read_models import catch_up

@@ -13,7 +13,7 @@ from psycopg import Connection, sql
 from creditledger.infra.database import connect, connection_pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
-from creditledger.infra.read_side import verify_ledger
+from creditledger.infra.proof import verify_ledger
 from creditledger.projections import models_audit, verify
 from creditledger.projections.appended_audit import AppendedAudit
 from creditledger.projections.catalogue import PROJECTIONS

@@ -26,7 +26,7 @@ from creditledger.domain.provider_commands import (
 )
 from creditledger.infra import deliveries
 from creditledger.infra.delivery import Taken
-from creditledger.infra.read_side import verify_ledger
+from creditledger.infra.proof import verify_ledger
 from creditledger.infra.wiring import machine_clock
 from provider_bodies import (
     BODIES,

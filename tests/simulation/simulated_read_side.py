@@ -18,7 +18,7 @@ from creditledger.domain.store import Unavailable
 from creditledger.infra.database import Pool, connect, connection_pool
 from creditledger.infra.event_log import EventLog, Page
 from creditledger.infra.event_store import PostgresLedgerStore
-from creditledger.infra.read_side import verify_ledger
+from creditledger.infra.proof import verify_ledger
 from creditledger.projections import checkpoints
 from creditledger.projections.catalogue import PROJECTIONS
 from creditledger.projections.projection import Projection, Recorded

@@ -19,7 +19,8 @@ from creditledger.api.corked import CorkedHttp
 from creditledger.api.metrics import Metrics
 from creditledger.infra.clients import SCOPES, create_client
 from creditledger.infra.database import connect
-from creditledger.infra.read_side import keep_up, verify_ledger
+from creditledger.infra.proof import verify_ledger
+from creditledger.infra.read_side import keep_up
 from creditledger.infra.settings import Settings
 from creditledger.infra.wiring import Service, service
 

@@ -338,6 +338,7 @@ def _stop_outdated(
         f"the rows of {name} were built by version {mark.version} of it, and this is version "
         f"{projection.version}: run `creditledger projections rebuild {name}`"
     )
+    _log.error("%s", error)
     checkpoints.stop(connection, name, error=error, position=mark.position, event_id=None)
 
 

@@ -294,7 +294,11 @@ def test_events_that_a_projection_neither_handles_nor_ignores_stop_it(
 
 
 def test_rows_of_another_version_stop_a_projection_until_it_is_rebuilt(
-    database_url: str, story: LongStory, log: EventLog, looking: Connection[Any]
+    database_url: str,
+    story: LongStory,
+    log: EventLog,
+    looking: Connection[Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Newer(Balances):
         version = 2
@@ -304,7 +308,9 @@ def test_rows_of_another_version_stop_a_projection_until_it_is_rebuilt(
     story.go_on(60)
     with running(database_url, log, [Newer()]):
         until(lambda: status(looking, "balances")[0] == "stopped")
-        assert "creditledger projections rebuild balances" in status(looking, "balances")[3]
+        what_to_do = "creditledger projections rebuild balances"
+        assert what_to_do in status(looking, "balances")[3]
+        assert [what_to_do in line for line in caplog.messages] == [True], "said once"
         rebuild([Newer()], partial(connect, database_url, "tests"), log, _no_progress)
         story.go_on(60)
         until(lambda: position(looking, "balances") == log.head())

@@ -61,40 +61,32 @@ class Decisions:
     def decide(self, cases: Iterable[Case]) -> None:
         """Decide these in order. A fault is raised as it is; Unavailable where a look failed."""
         for case in cases:
+            if case.item.dry_run:
+                self._look_up(case.keys())
             if isinstance(case.item, Batch):
                 self._decide_batch(case.item, case)
             else:
                 case.told.append(self._decide_wish(case.item, case))
 
     def _decide_wish(self, wish: Wish, case: Case) -> tuple[Told, int | None]:
-        if wish.dry_run:
-            return self._try_dry(wish, case)
         first = self._first_answer(wish, case)
         if first is not None:
             return first, None
+        if wish.dry_run:
+            self._books.try_out()
         told = self._try(wish, case)
-        return told, number_of(told, case)
-
-    def _try_dry(self, wish: Wish, case: Case) -> tuple[Told, int | None]:
-        # No receipt is saved for it, so none could collide with the key's first one.
-        first = self._first_answer_kept(wish, case)
-        if first is not None:
-            return first, None
-        self._books.try_out()
-        told = self._try(wish, case)
-        self._books.undo()
-        case.events = []
+        if wish.dry_run:
+            self._books.undo()
+            case.events = []
         return told, number_of(told, case)
 
     def _decide_batch(self, batch: Batch, case: Case) -> None:
-        if batch.dry_run:
-            self._find_used_keys(batch)
         first = self._first_answer(batch, case)
         if first is not None:
             case.own = first, None
             return
         refusal = self._try_batch(batch, case)
-        if refusal is not None and self._find_used_keys(batch):
+        if refusal is not None and self._look_up(case.keys()):
             case.told = []
             refusal = self._try_batch(batch, case)
         self._close_batch(batch, case, refusal)
@@ -119,18 +111,6 @@ class Decisions:
             self._undo(case)
         self._books.settle_trial()
         return refusal
-
-    def _find_used_keys(self, batch: Batch) -> bool:
-        """Whether keys of the batch were used that were not at hand.
-
-        A refused batch saves no receipts but its own, and a dry one none, so a used key would not
-        show as a conflict.
-        """
-        keys = {batch.receipt_id, *(wish.receipt_id for wish in batch.wishes)}
-        unknown = {key for key in keys if key is not None and self.first_receipt(key) is None}
-        found = self._store.receipts(unknown) if unknown else {}
-        self._first.update(found)
-        return bool(found)
 
     def _undo(self, case: Case) -> None:
         self._books.undo()
@@ -176,11 +156,16 @@ class Decisions:
             return KeyReused(idempotency_key=item.key)
         return first.as_replay()
 
-    def _first_answer_kept(self, wish: Wish, case: Case) -> Told | None:
-        """What the key was told before, by a look in the store."""
-        if wish.receipt_id is not None:
-            self._first.update(self._store.receipts([wish.receipt_id]))
-        return self._first_answer(wish, case)
+    def _look_up(self, keys: Iterable[UUID | None]) -> bool:
+        """Look for receipts that are not at hand; whether there are any.
+
+        For what saves none that could collide with a key's first one: dry runs, refused batches
+        of all or nothing, and what is refused but not remembered.
+        """
+        unknown = {key for key in keys if key is not None and self.first_receipt(key) is None}
+        found = self._store.receipts(unknown) if unknown else {}
+        self._first.update(found)
+        return bool(found)
 
     def _try(self, wish: Wish, case: Case) -> Told:
         command, books = wish.command, self._books
@@ -201,8 +186,8 @@ class Decisions:
         except LedgerError as error:
             self._assert_only_due(error)
             self._collect(case)
-            # No receipt is saved for it, so none could collide with the key's first one.
-            return self._first_answer_kept(wish, case) or error
+            self._look_up([wish.receipt_id])
+            return self._first_answer(wish, case) or error
         self._collect(case)
         subject = books.subject
         receipt = Receipt(

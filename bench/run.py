@@ -19,6 +19,7 @@ from typing import Self
 from rich.console import Console
 from rich.table import Table
 
+import bare
 import histories
 import load
 import service
@@ -57,6 +58,7 @@ def main() -> None:
         embedded_postgres(Path(folder)) as dsn,
     ):
         alone = _yardstick(dsn, arguments.seconds)
+        bare.show(console, dsn, seconds=arguments.seconds, ruler_seconds=_RULER_SECONDS)
         with service.running(dsn) as running:
             console.print(f"Filling {yardstick.ACCOUNTS:,} accounts …")
             service.fill(running, yardstick.ACCOUNTS)
@@ -74,11 +76,17 @@ def main() -> None:
 
 def _yardstick(dsn: str, seconds: int) -> yardstick.Yardstick:
     """Print what pgbench does with one client and with sixteen; return what it does with one."""
-    single = yardstick.measure(dsn, clients=1, seconds=seconds)
-    many = yardstick.measure(dsn, clients=16, seconds=seconds)
-    table = Table("clients", "a second", "ms each", title="The yardstick: pgbench")
-    for clients, found in ((1, single), (16, many)):
-        table.add_row(str(clients), f"{found.per_second:,.0f}", f"{found.latency_ms:.2f}")
+    table = Table("transaction", "clients", "a second", "ms each", title="The yardstick: pgbench")
+
+    def measure(name: str, transaction: str, clients: int) -> yardstick.Yardstick:
+        found = yardstick.measure(dsn, clients=clients, seconds=seconds, transaction=transaction)
+        row = (str(clients), f"{found.per_second:,.0f}", f"{found.latency_ms:.2f}")
+        table.add_row(name, *row)
+        return found
+
+    single = measure("event and balance", yardstick.TRANSACTION, 1)
+    measure("event and balance", yardstick.TRANSACTION, 16)
+    measure("the same in one statement, to compare", yardstick.ONE_STATEMENT, 16)
     console.print(table)
     return single
 
@@ -112,7 +120,8 @@ def _commands(running: service.Service, seconds: int) -> dict[tuple[str, int], _
         ("deduct, 10,000 accounts", "deduct.lua", 16, (many,), 1),
         ("deduct, one account", "deduct.lua", 64, ("1",), 1),
         ("deduct, 10,000 accounts", "deduct.lua", 64, (many,), 1),
-        ("hold and capture, each", "hold_capture.lua", 64, (many,), 1),
+        ("hold and capture, each", "hold_capture.lua", 64, (many, "2"), 1),
+        ("hold and capture of half, each", "hold_capture.lua", 64, (many, "1"), 1),
     ]
     loads = {}
     ruler = yardstick.Ruler(running.dsn, seconds=_RULER_SECONDS)

@@ -1,6 +1,7 @@
-"""The yardstick: PostgreSQL itself, one event insert and one balance update in one statement.
+"""The yardstick: PostgreSQL itself, one event insert and one balance update a transaction.
 
-pgbench, from the same package as the server, with as many accounts as the service's load has.
+pgbench, from the same package as the server, with as many accounts as the service's load has
+(docs/decisions/0024-yardstick.md).
 """
 
 from __future__ import annotations
@@ -28,7 +29,16 @@ INSERT INTO yardstick_balances SELECT n, 0 FROM generate_series(1, {accounts}) n
     ON CONFLICT DO NOTHING;
 """
 
-_TRANSACTION = """\\set account random(1, {accounts})
+#: As an application writes it: four statements, prepared, each sent by itself.
+TRANSACTION = """\\set account random(1, {accounts})
+BEGIN;
+INSERT INTO yardstick_events (account, amount) VALUES (:account, 1);
+UPDATE yardstick_balances SET balance = balance - 1 WHERE account = :account;
+END;
+"""
+
+#: The same in one round trip: what is left when the application's part is as small as it gets.
+ONE_STATEMENT = """\\set account random(1, {accounts})
 WITH event AS (INSERT INTO yardstick_events (account, amount) VALUES (:account, 1))
 UPDATE yardstick_balances SET balance = balance - 1 WHERE account = :account;
 """
@@ -42,13 +52,13 @@ class Yardstick:
     latency_ms: float
 
 
-def measure(dsn: str, *, clients: int, seconds: int) -> Yardstick:
+def measure(dsn: str, *, clients: int, seconds: int, transaction: str = TRANSACTION) -> Yardstick:
     """Run pgbench for so long with so many clients."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(_TABLES.format(accounts=ACCOUNTS).encode())
         connection.execute("VACUUM ANALYZE yardstick_balances")
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(_TRANSACTION.format(accounts=ACCOUNTS))
+        script.write(transaction.format(accounts=ACCOUNTS))
         script.flush()
         done = subprocess.run(
             [

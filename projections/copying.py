@@ -19,7 +19,6 @@ from psycopg import Connection, Cursor, sql
 
 #: A value as COPY takes it: its length in bytes, then the value.
 Packed = bytes
-Buffer = bytes | bytearray | memoryview
 
 # Signature, flags, and the length of a header extension that is not there; the end is a row of
 # -1 columns.
@@ -60,9 +59,12 @@ repeated_text: Final = lru_cache(_KEPT)(text)
 @lru_cache(_KEPT)
 def timestamptz(value: datetime | None) -> Packed:
     """An aware time or NULL."""
-    if value is None:
-        return NULL
-    return _BIGINT.pack(8, (value - _POSTGRES_EPOCH) // _MICROSECOND)
+    return NULL if value is None else _BIGINT.pack(8, microseconds(value))
+
+
+def microseconds(value: datetime) -> int:
+    """An aware time as the server counts it."""
+    return (value - _POSTGRES_EPOCH) // _MICROSECOND
 
 
 def jsonb(value: Any) -> Packed:
@@ -109,8 +111,14 @@ class CopiedTable:
             copy.write(END)
 
 
-def copied_out(connection: Connection[Any], rows: sql.Composable) -> Iterator[Buffer]:
-    """What the server gives for a query, `HEADER` and `END` included, in pieces."""
+def copied_out(connection: Connection[Any], rows: sql.Composable) -> Iterator[Packed]:
+    """What the server gives for a query, row by row as rows are packed, and `END`.
+
+    To be read to its end: what is left of it would be cancelled, and the transaction with it.
+    """
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(rows)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        yield from copy
+        # Each row comes by itself, but the first has the header before it.
+        pieces = map(bytes, copy)
+        yield next(pieces).removeprefix(HEADER)
+        yield from pieces

@@ -96,18 +96,15 @@ class AppendedProjection(Projection):
     """A read model whose rows each follow from one event, and are only ever added.
 
     Nobody looks at those that are there: a rebuild gives the tables their indexes when they are
-    full. `stream_column` and the column `version` tell the event of each row. All tables are
-    copied into, so that a proof may compare bytes; only where those differ it looks at rows.
+    full. All tables are copied into, so that a proof may compare bytes; only where those differ
+    it looks at rows.
     """
 
     stream_column: ClassVar[str]
 
     @abstractmethod
     def rows(self, events: Sequence[Recorded]) -> Iterable[tuple[CopiedTable, Sequence[Packed]]]:
-        """The rows of these events for each of the `tables`, packed, event by event.
-
-        Those of one event are in order of what their primary key has besides.
-        """
+        """The rows of these events for each of the `tables`, packed."""
 
     def handle(self, cursor: Cursor[Any], events: Sequence[Recorded]) -> None:
         """Add the rows."""

@@ -141,19 +141,18 @@ def test_rows_that_are_only_added_agree_byte_by_byte(
     ):
         rows = chain.from_iterable(log.by_stream())
         events = [(row.position, row.event) for row in rows if row.event is not None]
+        handled = entries.concerning(events)
         audit = AppendedAudit(
-            connection,
-            entries,
-            [
-                (sql.Identifier("entries"), ("account_id", "version")),
-                (sql.Identifier("entry_subjects"), ("account_id", "number", "version")),
-            ],
+            connection, entries, [sql.Identifier(name) for name in entries.tables]
         )
-        audit.build(entries.concerning(events))
+        audit.build(handled)
         assert audit.rows > len(story.receipts)
         assert audit.agrees(sql.SQL("true"))
-        audit.build(entries.concerning(events)[1:])
-        assert not audit.agrees(sql.SQL("true"))
+        assert audit.rows == 0
+        for others in (handled[1:], [*handled, handled[0]], [*handled[1:], handled[1]], []):
+            audit.build(others)
+            assert not audit.agrees(sql.SQL("true"))
+        assert audit.agrees(sql.SQL("false"))
 
 
 def test_several_processes_find_what_one_finds(

@@ -70,7 +70,7 @@ def _line(
 ) -> Line:
     """The line of an event that concerns these lots, and what these ids are of."""
     written, numbers = _lots(lots)
-    subjects = {_version_of(subject) for subject in concerns if subject is not None}
+    subjects = {number_of(subject) for subject in concerns if subject is not None}
     subjects.update(numbers)
     return Line(kind, amount, written, sorted(subjects), jsonb(details), None, happened_at)
 
@@ -85,7 +85,7 @@ def _lots(legs: Sequence[LotAmount]) -> tuple[Packed, list[int]]:
     amounts: dict[str, int] = {}
     for leg in legs:
         amounts[leg.grant_id] = amounts.get(leg.grant_id, 0) + leg.amount
-    numbers = [_version_of(grant_id) for grant_id in amounts]
+    numbers = [number_of(grant_id) for grant_id in amounts]
     return jsonb([{"amount": each, "grant_id": of} for of, each in amounts.items()]), numbers
 
 
@@ -104,7 +104,8 @@ def line_of(event: AccountEvent) -> Line:
     return _LINES[type(event)](event)
 
 
-_version_of: Final = lru_cache(_KEPT)(ids.version_of)
+#: The number of what an id is of: the version of its event.
+number_of: Final = lru_cache(_KEPT)(ids.version_of)
 
 
 @lru_cache(_KEPT)
@@ -167,8 +168,8 @@ def _held(event: e.Held) -> Line:
 
 
 def _deducted(event: e.Deducted) -> Line:
-    if _is_plain(event):
-        lot = _version_of(event.lots[0].grant_id)
+    if is_plain(event):
+        lot = number_of(event.lots[0].grant_id)
         return Line("deduction", -event.amount, NULL, (), NULL, event.feature, None, lot)
     lots, numbers = _lots(event.captured + event.lots)
     hold_id, transfer_to = event.hold_id, event.transfer_to
@@ -187,7 +188,7 @@ def _deducted(event: e.Deducted) -> Line:
     )
 
 
-def _is_plain(event: e.Deducted) -> bool:
+def is_plain(event: e.Deducted) -> bool:
     """Whether it is one of most deductions: all from one lot, which is all that is kept of it."""
     return (
         len(event.lots) == 1

@@ -11,8 +11,9 @@ import pytest
 from creditledger.domain import events as e
 from creditledger.domain import ids
 from creditledger.domain.amounts import Credits
-from creditledger.domain.events import Context, LotAmount
+from creditledger.domain.events import Balance, Context, LotAmount
 from creditledger.projections.copying import NULL, jsonb
+from creditledger.projections.entries import Entries
 from creditledger.projections.entry_lines import Line, line_of, plain_deduction
 
 STREAM = ids.account_id("ada", "credits")
@@ -145,3 +146,22 @@ def test_a_deduction_from_one_lot_names_the_lot_and_its_row_tells_the_rest() -> 
     assert (beside.lot, beside.subjects) == (None, [3, 12])
     whole = told["details"] | {"hold_id": ids.event_id(ids.HOLD, KEY, 3)}
     assert (beside.lots, beside.details) == (jsonb(told["lots"]), jsonb(whole))
+
+
+@pytest.mark.parametrize("feature", [None, "chat"])
+@pytest.mark.parametrize("correlation_id", ["rcp_1", "order é"])
+def test_the_row_of_a_plain_deduction_is_what_it_is_of_one_that_says_more(
+    correlation_id: str, feature: str | None
+) -> None:
+    amount, at = Credits(20), SAME["recorded_at"]
+    plain = e.Deducted(
+        **SAME | {"context": Context("client:test", "rcp_1", correlation_id)},
+        after=Balance(3, 5, 7, 11, 13),
+        amount=amount,
+        lots=(lot(12, 20),),
+        overage=Credits(0),
+        feature=feature,
+    )
+    # What happened when it was recorded has the same columns, whichever way they are packed.
+    more = replace(plain, context=replace(plain.context, happened_at=at))
+    assert Entries().rows([(9, plain)]) == Entries().rows([(9, more)])

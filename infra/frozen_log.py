@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID, uuid4
 
+import msgspec
 from eventsourcing.persistence import MapperDeserialisationError
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
@@ -63,7 +64,7 @@ _SINGLE: Final = """
 """
 
 
-class StoredEvent(NamedTuple):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """An event with the columns beside it; `event` is None where `fault` says why."""
 
     position: int

@@ -104,8 +104,7 @@ class LotChanges:
         account = event.originator_id
         match event:
             case e.Deducted():
-                self._add(account, event.captured, held=-1)
-                self._add(account, event.lots, remaining=-1)
+                self._spend(account, event)
             case e.Granted():
                 self._new[account, event.originator_version] = lot_row(event)
                 self._last_grant = ""
@@ -166,6 +165,12 @@ class LotChanges:
             row = self._changes[place] = _NO_CHANGE.copy()
         self._last_account, self._last_grant, self._last_row = account.int, grant_id, row
         return row
+
+    def _spend(self, account: UUID, event: e.Deducted) -> None:
+        for leg in event.lots:
+            self._row(account, leg.grant_id)["remaining"] -= leg.amount
+        if event.captured:
+            self._add(account, event.captured, held=-1)
 
     def _add(
         self,

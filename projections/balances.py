@@ -18,7 +18,7 @@ from creditledger.domain import answers, ids
 from creditledger.domain.account import CreditAccount, Debt, Hold
 from creditledger.domain.amounts import Credits, Money
 from creditledger.domain.due import evaluate
-from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Event, LotAmount
+from creditledger.domain.events import ACCOUNT_EVENTS, AccountEvent, Deducted, Event, LotAmount
 from creditledger.domain.lots import Lot
 from creditledger.projections.arrays import (
     bigint_array,
@@ -102,6 +102,9 @@ class Balances(Projection):
             account = event.originator_id.int
             (new if event.originator_version == 1 or account in new else known)[account] = event
             lots.take_in(event)
+            if type(event) is Deducted and event.hold_id is None and not event.overage:
+                # Most events are such, and change lots alone.
+                continue
             holds.take_in(event)
             overage.take_in(event)
         if new:

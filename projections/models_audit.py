@@ -30,8 +30,8 @@ from creditledger.projections.runner import PASSING, prepare
 #: Events that are built from and compared at a time.
 _BATCH: Final = 20_000
 
-#: Events whose rows are kept and compared as bytes at a time, some 40 MB: each reading comes by most
-#: of a table's pages.
+#: Events whose rows are compared as bytes at a time, some 40 MB: each reading comes by most of a
+#: table's pages.
 _COMPARED_AS_BYTES: Final = 100_000
 
 #: Accounts that are held against their rows at a time.

@@ -201,6 +201,7 @@ class Decisions:
             outcome=outcome,
             answer=answer,
             recorded_at=now,
+            public_id=wish.receipt_public_id,
         )
         self._keep(receipt, case)
         return receipt

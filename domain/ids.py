@@ -149,13 +149,7 @@ def event_id(prefix: str, key: str, version: int) -> str:
 
 def stream_id(prefix: str, stream: UUID) -> str:
     """The public id of a whole stream (a payment), or of a receipt."""
-    # By its number: hashing UUIDs themselves takes longer.
-    return _stream_id(prefix, stream.int)
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _stream_id(prefix: str, number: int) -> str:
-    return f"{prefix}_{_digits(number)}"
+    return f"{prefix}_{_digits(stream.int)}"
 
 
 @lru_cache(maxsize=_REMEMBERED)

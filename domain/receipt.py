@@ -39,20 +39,20 @@ class Wish:
     causation_id: str | None = None
     correlation_id: str | None = None
     dry_run: bool = False
-    #: The id of this wish's receipt, derived from client and key.
+    #: The id of this wish's receipt, derived from client and key, and as it is told.
     receipt_id: UUID | None = field(init=False, compare=False)
+    receipt_public_id: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "receipt_id", _receipt_id(self.client_id, self.key))
+        receipt_id = _receipt_id(self.client_id, self.key)
+        public_id = "" if receipt_id is None else ids.stream_id(ids.RECEIPT, receipt_id)
+        object.__setattr__(self, "receipt_id", receipt_id)
+        object.__setattr__(self, "receipt_public_id", public_id)
 
     @property
     def cause(self) -> str:
         """What leads to its events: what is said, else its receipt, else the actor alone."""
-        if self.causation_id is not None:
-            return self.causation_id
-        if self.receipt_id is None:
-            return self.actor
-        return ids.stream_id(ids.RECEIPT, self.receipt_id)
+        return self.causation_id or self.receipt_public_id or self.actor
 
 
 @value(kw_only=True)
@@ -105,11 +105,12 @@ class Receipt:
     recorded_at: datetime
     position: int = 0
     replayed: bool = False
+    #: The `rcp_` id; worked out where it is not given.
+    public_id: str = field(default="", compare=False)
 
-    @property
-    def public_id(self) -> str:
-        """The `rcp_` id."""
-        return ids.stream_id(ids.RECEIPT, self.id)
+    def __post_init__(self) -> None:
+        if not self.public_id:
+            object.__setattr__(self, "public_id", ids.stream_id(ids.RECEIPT, self.id))
 
     def settle(self, position: int) -> None:
         """Say where in the log it stands: once, before anybody has seen it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
@@ -49,9 +48,9 @@ class _BatchRoute(APIRoute):
             batch = _batch(said, raw)
             return desk.respond(batch, await desk.decide(batch))
         # Megabytes take a while to read: others are served meanwhile.
-        batch = await asyncio.to_thread(_batch, said, raw)
+        batch = await desk.aside(lambda: _batch(said, raw))
         outcome = await desk.decide(batch)
-        return await asyncio.to_thread(desk.respond, batch, outcome)
+        return await desk.aside(lambda: desk.respond(batch, outcome))
 
 
 batches: Final = APIRouter(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from starlette.responses import Response
@@ -27,6 +28,8 @@ from creditledger.domain.receipt import (
 from creditledger.domain.store import Unavailable
 from creditledger.infra.group_commit import Overloaded
 from creditledger.infra.wiring import Service
+
+T = TypeVar("T")
 
 #: How long a command waits for another one with its key; many times what a command takes.
 COMMAND_WAIT_SECONDS: Final = 10.0
@@ -111,6 +114,10 @@ class Desk:
             self._metrics.command(name, what, number)
 
     # Saying.
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """What takes long to work out, in a thread of its own, while the writer waits."""
+        return await asyncio.to_thread(self._writer.lulls.run, work)
 
     def respond(self, item: Wish | Batch, outcome: Outcome) -> Response:
         """The response to an item that was told this."""

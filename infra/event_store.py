@@ -32,6 +32,7 @@ from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import Conflict, Expectation, News, Snapshot, Stream, Unavailable
 from creditledger.infra.database import Pool
 from creditledger.infra.event_log import reaching, stored_stream, trouble_as_unavailable
+from creditledger.infra.lulls import Lulls
 from creditledger.infra.mapper import LedgerMapper
 from creditledger.projections.arrays import (
     bigint_array,
@@ -130,11 +131,17 @@ class _Held(threading.local):
 
 
 class PostgresLedgerStore:
-    """Events, receipts and snapshots of one database. All but snapshots may raise Unavailable."""
+    """Events, receipts and snapshots of one database. All but snapshots may raise Unavailable.
 
-    def __init__(self, pool: Pool, mapper: LedgerMapper | None = None) -> None:
+    What a writer waits for here are its `lulls`.
+    """
+
+    def __init__(
+        self, pool: Pool, mapper: LedgerMapper | None = None, *, lulls: Lulls | None = None
+    ) -> None:
         self._pool = pool
         self._mapper = mapper or LedgerMapper()
+        self._lulls = lulls or Lulls()
         self._held = _Held()
 
     def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
@@ -214,8 +221,8 @@ class PostgresLedgerStore:
         most = Int8(max(NEWS_MAX, len(wanted)))
         with reaching(self._pool) as connection:
             try:
-                connection.execute("BEGIN")
-                with connection.cursor(binary=True) as cursor:
+                with self._lulls.during(), connection.cursor(binary=True) as cursor:
+                    connection.execute("BEGIN")
                     rows = cursor.execute(_TURN, (after, most), prepare=True).fetchall()
                 self._held.connection = connection
                 yield self._news(seen, rows, wanted)
@@ -266,10 +273,10 @@ class PostgresLedgerStore:
     def _reaching(self) -> Iterator[Connection[TupleRow]]:
         held = self._held.connection
         if held is None or held.closed:
-            with reaching(self._pool) as connection:
+            with self._lulls.during(), reaching(self._pool) as connection:
                 yield connection
         else:
-            with trouble_as_unavailable():
+            with self._lulls.during(), trouble_as_unavailable():
                 try:
                     yield held
                 except BaseException:

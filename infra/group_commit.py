@@ -21,6 +21,7 @@ from typing import Final, Protocol, Self
 
 from creditledger.domain.receipt import Batch, Outcome, Wish
 from creditledger.domain.store import Unavailable
+from creditledger.infra.lulls import Lulls
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,7 +99,8 @@ class CommitQueue:
     """A bounded queue of commands, and what the writer of one ledger does with them.
 
     `queue_limit` and `batch_limit` count commands; a batch counts all of its own and is never
-    split. `observe` is called after each transaction; `clock` tells seconds that only grow.
+    split. `observe` is called after each transaction; `clock` tells seconds that only grow. Where
+    the ledger's store tells of `lulls`, too, they are the same.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class CommitQueue:
         batch_limit: int = BATCH_LIMIT,
         answer_seconds_max: float = ANSWER_SECONDS_MAX,
         observe: Callable[[Commit], None] | None = None,
+        lulls: Lulls | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._ledger = ledger
@@ -116,6 +119,7 @@ class CommitQueue:
         self._batch_limit = batch_limit
         self._answer_seconds_max = answer_seconds_max
         self._observe = observe
+        self.lulls = lulls or Lulls()
         self._clock = clock
         self._queue: deque[_Waiting] = deque()
         self._queued_commands = 0
@@ -188,9 +192,11 @@ class CommitQueue:
         with self._changed:
             self._in_hand = []
             while not self._queue:
+                self.lulls.begin()
                 if self._closing:
                     return False
                 self._changed.wait()
+            self.lulls.end()
         return True
 
     def _ahead(self) -> list[Wish | Batch]:
@@ -291,6 +297,7 @@ class GroupCommit(CommitQueue):
         batch_limit: int = BATCH_LIMIT,
         answer_seconds_max: float = ANSWER_SECONDS_MAX,
         observe: Callable[[Commit], None] | None = None,
+        lulls: Lulls | None = None,
     ) -> None:
         super().__init__(
             ledger,
@@ -298,6 +305,7 @@ class GroupCommit(CommitQueue):
             batch_limit=batch_limit,
             answer_seconds_max=answer_seconds_max,
             observe=observe,
+            lulls=lulls,
         )
         self._closed = threading.Event()
         self._writer = threading.Thread(target=self._write, name="group-commit", daemon=True)

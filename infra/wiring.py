@@ -23,6 +23,7 @@ from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.group_commit import Commit, GroupCommit
 from creditledger.infra.kafka_stream import KafkaStream
+from creditledger.infra.lulls import Lulls
 from creditledger.infra.migrate import pending
 from creditledger.infra.postgres_stream import PostgresStream
 from creditledger.infra.settings import Settings
@@ -79,9 +80,10 @@ def service(
     writing = connection_pool(url, f"{name} writer", size=_WRITER_CONNECTIONS)
     reads = async_connection_pool(url, name, size=size)
     now = now or machine_clock
+    lulls = Lulls()
     with pool, writing:
         ledger = Ledger(
-            PostgresLedgerStore(writing),
+            PostgresLedgerStore(writing, lulls=lulls),
             now=now,
             policies=policies(settings),
             cache_limit=settings.account_cache_limit,
@@ -96,6 +98,7 @@ def service(
                 queue_limit=settings.write_queue_limit,
                 batch_limit=settings.write_batch_limit,
                 observe=observe,
+                lulls=lulls,
             ) as writer:
                 yield Service(
                     settings=settings,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from time import monotonic
 
 import pytest
@@ -26,12 +27,15 @@ from commit_story import (
     wish,
 )
 from creditledger.domain.errors import KeyReused
+from creditledger.domain.ledger import Ledger
 from creditledger.domain.receipt import BatchReceipt, Outcome, Receipt
 from creditledger.domain.store import Unavailable
+from creditledger.domain.turns import QUIET_TURNS
 from creditledger.infra.database import Pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
 from creditledger.infra.group_commit import Commit, GroupCommit, Overloaded
+from creditledger.infra.lulls import Lulls
 
 
 @pytest.fixture
@@ -171,6 +175,38 @@ def test_many_threads_get_positions_of_their_own(watched: Watched, pool: Pool) -
         assert sorted(position_of(reply) for reply in replies) == list(range(1, 401))
     assert EventLog(pool).head() == 400
     assert len(watched.batches) < 400
+
+
+def test_the_writer_s_lulls_are_while_it_waits_for_commands_or_for_the_database(
+    pool: Pool, database_url: str
+) -> None:
+    lulls = Lulls()
+    deciding, may_decide = threading.Event(), threading.Event()
+
+    def now() -> datetime:
+        deciding.set()
+        assert may_decide.wait(PATIENCE_SECONDS)
+        return datetime.now(UTC)
+
+    decider = Ledger(PostgresLedgerStore(pool, lulls=lulls), now=now)
+    with GroupCommit(decider, lulls=lulls) as writer:
+        await_that(lambda: lulls.lasting)
+        with log_locked(database_url):
+            first = writer.submit(wish("first"))
+            await_that(lambda: waiting_for_lock(database_url) == 1)
+            assert lulls.lasting, "it waits for its turn"
+        assert deciding.wait(PATIENCE_SECONDS)
+        await_that(lambda: not lulls.lasting)
+        may_decide.set()
+        told(first)
+        for number in range(QUIET_TURNS):
+            told(writer.submit(wish(f"k{number}")))
+        with log_locked(database_url):
+            last = writer.submit(wish("last"))
+            await_that(lambda: waiting_for_lock(database_url) == 1)
+            assert lulls.lasting, "it waits for what it saves"
+        told(last)
+        await_that(lambda: lulls.lasting)
 
 
 # In event loops.

@@ -1,7 +1,7 @@
 """Rows for tables that are only added to, in the binary form of COPY.
 
 It takes a fraction of what statements with values take, on both sides: nothing is escaped, planned
-or converted, and what repeats from row to row (customers, actors, times) is packed once. What is
+or converted, and what repeats from row to row (assets, features, actors) is packed once. What is
 packed here is byte for byte what the server gives back, so rows may be compared without a look
 into them.
 """
@@ -56,7 +56,6 @@ def text(value: str | None) -> Packed:
 repeated_text: Final = lru_cache(_KEPT)(text)
 
 
-@lru_cache(_KEPT)
 def timestamptz(value: datetime | None) -> Packed:
     """An aware time or NULL."""
     return NULL if value is None else _BIGINT.pack(8, microseconds(value))

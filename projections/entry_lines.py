@@ -17,7 +17,7 @@ from creditledger.domain.answers import instant
 from creditledger.domain.events import AccountEvent, Event, LotAmount
 from creditledger.projections.copying import NULL, Packed, document, jsonb
 
-#: Accounts whose key is at hand, and lots whose number is: the events of one come close together.
+#: Accounts whose key is at hand, and lots that are: the events of one come close together.
 _KEPT: Final = 16_384
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -70,7 +70,7 @@ def _line(
 ) -> Line:
     """The line of an event that concerns these lots, and what these ids are of."""
     written, numbers = _lots(lots)
-    subjects = {number_of(subject) for subject in concerns if subject is not None}
+    subjects = {ids.version_of(subject) for subject in concerns if subject is not None}
     subjects.update(numbers)
     return Line(kind, amount, written, sorted(subjects), jsonb(details), None, happened_at)
 
@@ -85,7 +85,7 @@ def _lots(legs: Sequence[LotAmount]) -> tuple[Packed, list[int]]:
     amounts: dict[str, int] = {}
     for leg in legs:
         amounts[leg.grant_id] = amounts.get(leg.grant_id, 0) + leg.amount
-    numbers = [number_of(grant_id) for grant_id in amounts]
+    numbers = [ids.version_of(grant_id) for grant_id in amounts]
     return jsonb([{"amount": each, "grant_id": of} for of, each in amounts.items()]), numbers
 
 
@@ -102,10 +102,6 @@ def _quoted(value: str | None) -> str:
 def line_of(event: AccountEvent) -> Line:
     """The line of an event. Raises KeyError where its class has none."""
     return _LINES[type(event)](event)
-
-
-#: The number of what an id is of: the version of its event.
-number_of: Final = lru_cache(_KEPT)(ids.version_of)
 
 
 @lru_cache(_KEPT)
@@ -169,7 +165,7 @@ def _held(event: e.Held) -> Line:
 
 def _deducted(event: e.Deducted) -> Line:
     if is_plain(event):
-        lot = number_of(event.lots[0].grant_id)
+        lot = ids.version_of(event.lots[0].grant_id)
         return Line("deduction", -event.amount, NULL, (), NULL, event.feature, None, lot)
     lots, numbers = _lots(event.captured + event.lots)
     hold_id, transfer_to = event.hold_id, event.transfer_to

@@ -30,8 +30,8 @@ N = TypeVar("N", Counts, Totals)
 
 _BALANCES: Final = "balances"
 
-#: About how many events are held against their receipts at a time: some 100 MB.
-_EVENTS_AT_ONCE: Final = 250_000
+#: About how many events are held against their receipts at a time: some 200 MB in each process.
+_EVENTS_AT_ONCE: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

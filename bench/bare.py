@@ -7,12 +7,8 @@ replayed: what is left of a request when all that a ledger does is taken away.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +20,7 @@ from rich.table import Table
 from starlette.types import Receive, Scope, Send
 
 import load
+import service
 from yardstick import ACCOUNTS, Ruler
 
 _SPEND = """
@@ -32,7 +29,7 @@ _SPEND = """
 """
 
 _DATABASE_CONNECTIONS = 16
-_START_SECONDS = 30.0
+_STOP_SECONDS = 30.0
 
 
 class Bare:
@@ -101,9 +98,7 @@ def show(console: Console, dsn: str, *, seconds: int, ruler_seconds: int) -> Non
 @contextmanager
 def _running(dsn: str) -> Iterator[str]:
     """Start it on a database that the yardstick was laid on; gives the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = service.free_port()
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "uvicorn", "bare:application", "--port", str(port)),
@@ -114,20 +109,8 @@ def _running(dsn: str) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(url, process)
+        service.wait_until_ready(url, [process])
         yield url
     finally:
         process.terminate()
-        process.wait(_START_SECONDS)
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError("the bare service did not start")
+        process.wait(_STOP_SECONDS)

@@ -182,21 +182,20 @@ def _hold_against(loads: dict[tuple[str, int], _Found], alone: yardstick.Yardsti
 def _side_by_side(running: service.Service, seconds: int) -> None:
     """Loads that are held against each other, in turns, because machines change their pace."""
     many, connections = str(yardstick.ACCOUNTS), _CONNECTIONS[-1]
-    single = ("deduct, 10,000 accounts", "deduct.lua", (many,))
-    others = (
-        ("deduct, one account", "deduct.lua", ("1",)),
-        ("pairs of hold and capture", "hold_capture.lua", (many, "2")),
-        ("pairs of hold and capture of half", "hold_capture.lua", (many, "1")),
+    single, hot, pairs = "deduct, 10,000 accounts", "deduct, one account", "hold and capture, pairs"
+    cases = (
+        (single, "deduct.lua", (many,), 1),
+        (hot, "deduct.lua", ("1",), 1),
+        (pairs, "hold_capture.lua", (many, "2"), 2),
+        ("hold and capture of half, pairs", "hold_capture.lua", (many, "1"), 2),
     )
-    found = InTurns(single[0])
+    found = InTurns(single)
     for _ in range(_ROUNDS):
-        for name, script, extra in (single, *others):
+        for name, script, extra, commands in cases:
             done = _load(running, script, *extra, connections=connections, seconds=seconds)
-            commands = 2 if name.startswith("pairs") else 1
             found.add(name, done.succeeded_per_second / commands)
     service.wait_until_caught_up(running.dsn, 120)
     console.print(found.table("load", "a second", f"In turns, {connections} connections"))
-    (hot, *_), (pairs, *_) = others[:2]
     targets.at_least("the same on one hot account, to 10,000 accounts", 1.0, found.ratio(hot))
     targets.at_least(
         "pairs of hold and capture, 64 connections, to single deductions",

@@ -44,7 +44,7 @@ class Service:
 @contextmanager
 def running(dsn: str) -> Iterator[Service]:
     """Migrate the database, start `serve` and `work`, and stop them at the end."""
-    port, api_key = _free_port(), f"clk_bench_{uuid.uuid4().hex}"
+    port, api_key = free_port(), f"clk_bench_{uuid.uuid4().hex}"
     environment = {
         **os.environ,
         "CREDITLEDGER_DATABASE_URL": dsn,
@@ -56,7 +56,7 @@ def running(dsn: str) -> Iterator[Service]:
     try:
         pids = [process.pid for process in processes]
         service = Service(f"http://127.0.0.1:{port}", api_key, dsn, environment, pids)
-        _wait_until_ready(service, processes)
+        wait_until_ready(service.url, processes)
         yield service
     finally:
         for process in processes:
@@ -68,14 +68,14 @@ def running(dsn: str) -> Iterator[Service]:
 @contextmanager
 def another_api(service: Service, **settings: str) -> Iterator[Service]:
     """A second API process on the same database, with these settings besides."""
-    port = _free_port()
+    port = free_port()
     more = {f"CREDITLEDGER_{name}": value for name, value in settings.items()}
     environment = {**service.environment, "CREDITLEDGER_PORT": str(port), **more}
     process = _start("serve", environment)
     try:
         url = f"http://127.0.0.1:{port}"
         other = replace(service, url=url, environment=environment, pids=[process.pid])
-        _wait_until_ready(other, [process])
+        wait_until_ready(other.url, [process])
         yield other
     finally:
         process.send_signal(signal.SIGTERM)
@@ -180,14 +180,15 @@ def command_seconds(service: Service, *arguments: str) -> float:
     return time.monotonic() - started
 
 
-def _wait_until_ready(service: Service, processes: list[subprocess.Popen[bytes]]) -> None:
+def wait_until_ready(url: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait until a service answers there. Raises RuntimeError where a process of it has ended."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         for process in processes:
             if process.poll() is not None:
                 raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
         try:
-            if httpx.get(f"{service.url}/readyz").status_code == httpx.codes.OK:
+            if httpx.get(f"{url}/readyz").status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             pass
@@ -196,7 +197,8 @@ def _wait_until_ready(service: Service, processes: list[subprocess.Popen[bytes]]
         time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial
 from typing import Final
 
@@ -58,9 +58,10 @@ _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     """The API of a service; `metrics` are those that its writer is observed by."""
     metrics = metrics or Metrics()
+    desk = Desk(service, metrics)
     app = FastAPI(
         title="Credit Ledger",
-        lifespan=_lifespan(service),
+        lifespan=_lifespan(service, desk),
         docs_url=None,
         redoc_url=None,
         # A body without a Content-Type is taken as JSON, as commands take it: keys are in a header
@@ -72,7 +73,7 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     app.state.service = service
     app.state.authenticator = service.authenticator
     app.state.balances = BalanceDesk(service.reads, service.now)
-    desk = app.state.desk = Desk(service, metrics)
+    app.state.desk = desk
     # What is asked for most comes first, and in the application itself: routers that are included
     # in it are searched anew for each request, which takes a quarter of a command's time.
     for often in (commands, customers, batches, lookups):
@@ -98,11 +99,14 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     return Express(app, metrics=metrics, tell=_tell)
 
 
-def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    service: Service, desk: Desk
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.reads:
-            yield
+            with closing(desk):
+                yield
 
     return lifespan
 

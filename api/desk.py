@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -34,6 +35,9 @@ T = TypeVar("T")
 #: How long a command waits for another one with its key; many times what a command takes.
 COMMAND_WAIT_SECONDS: Final = 10.0
 
+#: Threads for what is worked out aside. One of them computes at a time; the others wait to.
+_ASIDE_THREADS: Final = 4
+
 #: Commands that make nothing that has an id of its own.
 _CHANGES_ONLY: Final = frozenset({c.ReleaseHold.NAME, c.ChangeExpiry.NAME, c.SetOverageLimit.NAME})
 
@@ -47,6 +51,8 @@ class Desk:
         self._metrics = metrics
         #: Commands that are being decided, by client and key.
         self._running: dict[tuple[str, str], asyncio.Future[None]] = {}
+        # The event loop's own threads keep deliveries and read the log: these do not wait here.
+        self._aside = ThreadPoolExecutor(_ASIDE_THREADS, "aside")
 
     def require_room(self, name: str) -> None:
         """Raise Problem where a command of this name would be refused for want of room.
@@ -116,8 +122,13 @@ class Desk:
     # Saying.
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """What takes long to work out, in a thread of its own, while the writer waits."""
-        return await asyncio.to_thread(self._writer.lulls.run, work)
+        """What takes long to work out, in a thread, while the writer waits."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._aside, self._writer.lulls.run, work)
+
+    def close(self) -> None:
+        """Take nothing more aside; what waits there is still worked out."""
+        self._aside.shutdown(wait=False)
 
     def respond(self, item: Wish | Batch, outcome: Outcome) -> Response:
         """The response to an item that was told this."""

@@ -47,7 +47,7 @@ def main() -> None:
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="creditledger-growth-") as folder,
-        embedded_postgres(Path(folder), {"max_wal_size": "4GB"}) as server,
+        embedded_postgres(Path(folder)) as server,
     ):
         for topic, sizes in (
             (lots, _powers(arguments.most)),

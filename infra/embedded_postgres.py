@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 from urllib.parse import quote
 
 _VERSION = 18
@@ -43,7 +43,12 @@ _SOCKET_PATH_BYTES_MAX = 100
 #: The log is started anew when it has grown past this: nobody rotates it.
 _LOG_BYTES_MAX = 10 * 1024 * 1024
 
-_SETTINGS: Mapping[str, str] = {
+#: Room for the indexes of a log of millions of events, and for minutes between checkpoints
+#: (docs/decisions/0026-room-for-indexes.md). Memory is taken as it is filled.
+ROOM: Final = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+
+_SETTINGS: Final[Mapping[str, str]] = {
+    **ROOM,
     "listen_addresses": "",
     "max_connections": "200",
     "timezone": "UTC",

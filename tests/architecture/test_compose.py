@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from creditledger.api.jobs import Job
+from creditledger.infra.embedded_postgres import ROOM
 from creditledger.infra.heartbeat import beat
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,11 @@ def test_what_runs_on_has_a_health_check_and_comes_back(name: str) -> None:
 def test_what_keeps_data_keeps_it_in_a_volume(name: str) -> None:
     ((volume, _),) = [mount.split(":") for mount in SERVICES[name]["volumes"]]
     assert volume in COMPOSE["volumes"]
+
+
+def test_postgresql_has_as_much_room_as_the_embedded_one() -> None:
+    room = [word for name, value in ROOM.items() for word in ("-c", f"{name}={value}")]
+    assert SERVICES["postgres"]["command"] == ["postgres", *room]
 
 
 def test_every_job_is_done_by_one_service() -> None:

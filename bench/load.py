@@ -7,8 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+from service import Service
 
 _SCRIPTS = Path(__file__).parent / "wrk"
 
@@ -60,6 +63,16 @@ def run(script: str, url: str, *arguments: str, connections: int, seconds: int) 
         p99_ms=_milliseconds(_found(r"^ +99% +(\S+)", done.stdout)),
         failed=failed,
         succeeded_per_second=per_second * (answered - failed) / max(1, answered),
+    )
+
+
+def on(running: Service, script: str, *arguments: str, connections: int, seconds: int) -> Load:
+    """The same on the service, under keys that were never used."""
+    key = uuid.uuid4().hex
+    return run(
+        *(script, running.url, running.api_key, key, *arguments),
+        connections=connections,
+        seconds=seconds,
     )
 
 

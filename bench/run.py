@@ -10,8 +10,6 @@ import argparse
 import tempfile
 import threading
 import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -21,21 +19,18 @@ from rich.table import Table
 
 import bare
 import histories
+import in_turns
 import load
 import service
 import webhooks
 import yardstick
 from creditledger.infra.embedded_postgres import embedded_postgres
-from in_turns import InTurns
 from targets import Targets
 
 _CONNECTIONS = (1, 16, 64)
 
 #: How long the yardstick is laid on, before and after each load.
 _RULER_SECONDS = 3
-
-#: How often loads are measured in turns that are held against each other.
-_ROUNDS = 5
 
 #: Commands that may wait in the process that is pressed too hard.
 _ROOM = 32
@@ -68,11 +63,15 @@ def main() -> None:
             service.fill(running, yardstick.ACCOUNTS)
             _hold_against(_commands(running, arguments.seconds), alone)
             _sustained(running, arguments.sustained)
-            _two_processes(running, arguments.seconds)
             _overload(running, arguments.seconds)
             _reads(running, arguments.seconds)
-            _whole_log(running)
-            _side_by_side(running, arguments.seconds)
+            # The proof comes before what fills the log with holds, and before the rebuild, whose
+            # new tables PostgreSQL goes through by itself for a while.
+            whole_log = Table("command", "events", "seconds", "events/s", title="The whole log")
+            _whole_log(running, whole_log, 50_000, "verify")
+            in_turns.show(console, targets, running)
+            _whole_log(running, whole_log, 20_000, "projections", "rebuild")
+            console.print(whole_log)
             _memory(running, arguments.accounts, arguments.seconds)
         webhooks.show(console, dsn, ruler_seconds=_RULER_SECONDS)
         _histories(dsn, arguments.history)
@@ -134,7 +133,7 @@ def _commands(running: service.Service, seconds: int) -> dict[tuple[str, int], _
         with ruler.beside() as beside:
             used = running.cpu_seconds()
             with _Lags(running.dsn) as lags:
-                found = _load(running, script, *extra, connections=connections, seconds=seconds)
+                found = load.on(running, script, *extra, connections=connections, seconds=seconds)
             if found.failed:
                 raise RuntimeError(f"{found.failed} of the {name} were refused")
             caught_up = service.wait_until_caught_up(running.dsn, 120)
@@ -179,31 +178,6 @@ def _hold_against(loads: dict[tuple[str, int], _Found], alone: yardstick.Yardsti
     targets.at_most("p99 to p50 at 64 connections", 10, single.load.p99_ms / single.load.p50_ms)
 
 
-def _side_by_side(running: service.Service, seconds: int) -> None:
-    """Loads that are held against each other, in turns, because machines change their pace."""
-    many, connections = str(yardstick.ACCOUNTS), _CONNECTIONS[-1]
-    single, hot, pairs = "deduct, 10,000 accounts", "deduct, one account", "hold and capture, pairs"
-    cases = (
-        (single, "deduct.lua", (many,), 1),
-        (hot, "deduct.lua", ("1",), 1),
-        (pairs, "hold_capture.lua", (many, "2"), 2),
-        ("hold and capture of half, pairs", "hold_capture.lua", (many, "1"), 2),
-    )
-    found = InTurns(single)
-    for _ in range(_ROUNDS):
-        for name, script, extra, commands in cases:
-            done = _load(running, script, *extra, connections=connections, seconds=seconds)
-            found.add(name, done.succeeded_per_second / commands)
-    service.wait_until_caught_up(running.dsn, 120)
-    console.print(found.table("load", "a second", f"In turns, {connections} connections"))
-    targets.at_least("the same on one hot account, to 10,000 accounts", 1.0, found.ratio(hot))
-    targets.at_least(
-        "pairs of hold and capture, 64 connections, to single deductions",
-        0.45,
-        found.ratio(pairs),
-    )
-
-
 def _sustained(running: service.Service, seconds: int) -> None:
     """How far the read models are behind when all that can be written has been for a while."""
     table = Table(
@@ -218,7 +192,7 @@ def _sustained(running: service.Service, seconds: int) -> None:
     ):
         with ruler.beside() as beside:
             with _Lags(running.dsn) as lags:
-                found = _load(running, script, *extra, connections=connections, seconds=seconds)
+                found = load.on(running, script, *extra, connections=connections, seconds=seconds)
                 behind = service.lag_seconds(running.dsn)
             caught_up = service.wait_until_caught_up(running.dsn, 120)
         per_second = found.per_second * size
@@ -236,35 +210,6 @@ def _sustained(running: service.Service, seconds: int) -> None:
     console.print(table)
 
 
-def _two_processes(running: service.Service, seconds: int) -> None:
-    """Single deductions on all accounts over as many connections, shared by two API processes.
-
-    One and two are measured in turns, because machines change their pace.
-    """
-    many, connections = str(yardstick.ACCOUNTS), _CONNECTIONS[-1]
-
-    def together(*processes: service.Service) -> float:
-        with ThreadPoolExecutor(len(processes)) as pool:
-            share = connections // len(processes)
-            loads = [
-                pool.submit(_load, each, "deduct.lua", many, connections=share, seconds=seconds)
-                for each in processes
-            ]
-            return sum(each.result().succeeded_per_second for each in loads)
-
-    just_started, at_work = "2, of which one has just started", "2, both at work"
-    found = InTurns("1")
-    for _ in range(_ROUNDS):
-        found.add("1", together(running))
-        with service.another_api(running) as other:
-            found.add(just_started, together(running, other))
-            found.add(at_work, together(running, other))
-    service.wait_until_caught_up(running.dsn, 120)
-    console.print(found.table("API processes", "commands/s", "Processes on one database, in turns"))
-    for name in (just_started, at_work):
-        targets.at_least(f"API processes: {name}, to one", 1.0, found.ratio(name))
-
-
 def _overload(running: service.Service, seconds: int) -> None:
     """Single deductions to a process with little room: as many as fit, and three times as many.
 
@@ -277,7 +222,7 @@ def _overload(running: service.Service, seconds: int) -> None:
     many = str(yardstick.ACCOUNTS)
     with service.another_api(running, WRITE_QUEUE_LIMIT=str(_ROOM)) as small:
         for connections in (_ROOM, 2 * _ROOM, 6 * _ROOM, _ROOM):
-            found = _load(small, "patient.lua", many, connections=connections, seconds=seconds)
+            found = load.on(small, "patient.lua", many, connections=connections, seconds=seconds)
             table.add_row(
                 str(connections),
                 f"{found.succeeded_per_second:,.0f}",
@@ -295,7 +240,7 @@ def _memory(running: service.Service, accounts: int, seconds: int) -> None:
     console.print(f"Filling {accounts:,} accounts …")
     service.fill(running, accounts, first_account=yardstick.ACCOUNTS)
     many = str(yardstick.ACCOUNTS)
-    _load(running, "deduct.lua", many, connections=_CONNECTIONS[-1], seconds=seconds)
+    load.on(running, "deduct.lua", many, connections=_CONNECTIONS[-1], seconds=seconds)
     service.wait_until_caught_up(running.dsn, 120)
     table = Table("accounts", "at work", "MiB", title="Memory of serve and work")
     mebibytes = running.memory() / 2**20
@@ -304,25 +249,13 @@ def _memory(running: service.Service, accounts: int, seconds: int) -> None:
     console.print(table)
 
 
-def _load(
-    running: service.Service, script: str, *extra: str, connections: int, seconds: int
-) -> load.Load:
-    return load.run(
-        script,
-        running.url,
-        *(running.api_key, uuid.uuid4().hex, *extra),
-        connections=connections,
-        seconds=seconds,
-    )
-
-
 def _reads(running: service.Service, seconds: int) -> None:
     table = Table("read", "connections", "a second", "ratio", "p50 ms", "p99 ms", title="Queries")
     many = str(yardstick.ACCOUNTS)
     ruler = yardstick.Ruler(running.dsn, seconds=_RULER_SECONDS)
     for connections in (1, 64):
         with ruler.beside() as beside:
-            found = _load(running, "balance.lua", many, connections=connections, seconds=seconds)
+            found = load.on(running, "balance.lua", many, connections=connections, seconds=seconds)
         if found.failed:
             raise RuntimeError(f"{found.failed} queries failed")
         table.add_row(
@@ -341,15 +274,12 @@ def _reads(running: service.Service, seconds: int) -> None:
     console.print(table)
 
 
-def _whole_log(running: service.Service) -> None:
-    events = service.positions(running.dsn)
-    table = Table("command", "events", "seconds", "events/s", title="The whole log")
-    for least, arguments in ((20_000, ("projections", "rebuild")), (50_000, ("verify",))):
-        seconds = service.command_seconds(running, *arguments)
-        row = (f"{events:,}", f"{seconds:.1f}", f"{events / seconds:,.0f}")
-        table.add_row(" ".join(arguments), *row)
-        targets.at_least(f"events/s of {' '.join(arguments)}", least, events / seconds)
-    console.print(table)
+def _whole_log(running: service.Service, table: Table, least: int, *arguments: str) -> None:
+    """Add how many events a second a command does that goes through all of them."""
+    events, name = service.positions(running.dsn), " ".join(arguments)
+    seconds = service.command_seconds(running, *arguments)
+    table.add_row(name, f"{events:,}", f"{seconds:.1f}", f"{events / seconds:,.0f}")
+    targets.at_least(f"events/s of {name}", least, events / seconds)
 
 
 def _histories(dsn: str, longest: int) -> None:

@@ -32,11 +32,12 @@ def show(console: Console, targets: Targets, running: service.Service) -> None:
 
 def _commands(console: Console, targets: Targets, running: service.Service) -> None:
     single, hot, pairs = "deduct, 10,000 accounts", "deduct, one account", "hold and capture, pairs"
+    # What is to be told apart most finely stands side by side.
     cases = (
         (single, "deduct.lua", (_MANY,), 1),
-        (hot, "deduct.lua", ("1",), 1),
         (pairs, "hold_capture.lua", (_MANY, "2"), 2),
         ("hold and capture of half, pairs", "hold_capture.lua", (_MANY, "1"), 2),
+        (hot, "deduct.lua", ("1",), 1),
     )
     found = _InTurns(single)
     for _ in range(_ROUNDS):

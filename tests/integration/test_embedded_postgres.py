@@ -16,6 +16,7 @@ from psycopg import OperationalError
 
 from creditledger.infra.database import connect
 from creditledger.infra.embedded_postgres import (
+    ROOM,
     EmbeddedPostgresFailed,
     embedded_postgres,
     running_postgres,
@@ -41,6 +42,7 @@ def test_data_is_kept_from_one_run_to_the_next(folder: Path) -> None:
         assert value(url, "SHOW fsync") == "on"
         assert value(url, "SHOW listen_addresses") == ""
         assert value(url, "SHOW data_checksums") == "on"
+        assert {name: value(url, f"SHOW {name}") for name in ROOM} == ROOM
     with pytest.raises(OperationalError):
         connect(url, "tests")
     with embedded_postgres(folder) as url:

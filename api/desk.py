@@ -54,6 +54,10 @@ class Desk:
         # The event loop's own threads keep deliveries and read the log: these do not wait here.
         self._aside = ThreadPoolExecutor(_ASIDE_THREADS, "aside")
 
+    def close(self) -> None:
+        """Take nothing more aside; what waits there is still worked out."""
+        self._aside.shutdown(wait=False)
+
     def require_room(self, name: str) -> None:
         """Raise Problem where a command of this name would be refused for want of room.
 
@@ -125,10 +129,6 @@ class Desk:
         """What takes long to work out, in a thread, while the writer waits."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._aside, self._writer.lulls.run, work)
-
-    def close(self) -> None:
-        """Take nothing more aside; what waits there is still worked out."""
-        self._aside.shutdown(wait=False)
 
     def respond(self, item: Wish | Batch, outcome: Outcome) -> Response:
         """The response to an item that was told this."""

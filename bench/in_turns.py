@@ -24,7 +24,7 @@ _MANY = str(yardstick.ACCOUNTS)
 
 
 def show(console: Console, targets: Targets, running: service.Service) -> None:
-    """Print what loads do to each other's figures, and hold it against what is asked for."""
+    """Print what each does beside the one it is held against, and whether that is enough."""
     _commands(console, targets, running)
     _processes(console, targets, running)
     service.wait_until_caught_up(running.dsn, 120)

@@ -6,9 +6,9 @@ evaluating to b and then to c is the same as evaluating to c.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from creditledger.domain import events as e
 from creditledger.domain import ids
@@ -78,16 +78,17 @@ def release(
         lapsed_at=lapsed_at,
         note=note,
     )
-    how = _ENDINGS[reason]
-    trail = books.trail(hold.hold_id, fresh=True)
-    books.record(trail, e.HoldEnded, context=context, how=how)
+    how = HOW_IT_ENDED.get(reason)
+    if how is not None:
+        trail = books.trail(hold.hold_id, fresh=True)
+        books.record(trail, e.HoldEnded, context=context, how=how)
     recover(account, hold.lots, books, context=context)
 
 
-_ENDINGS: dict[e.ReleaseReason, e.HoldOutcome] = {
+#: What a hold's trail says of its end. The rest after a capture is no end of its own.
+HOW_IT_ENDED: Final[Mapping[e.ReleaseReason, e.HoldOutcome]] = {
     "voided": "released",
     "lapsed": "lapsed",
-    "remainder": "captured",
 }
 
 

@@ -262,7 +262,7 @@ class OverageLimitSet(AccountEvent):
 
 @value(kw_only=True)
 class HoldEnded(Event):
-    """Trail of a hold: it is closed, and this is how."""
+    """Trail of a hold: it is closed, and this is how. One that was captured needs none."""
 
     TOPIC: ClassVar[str] = "creditledger.HoldEnded"
 

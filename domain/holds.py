@@ -72,9 +72,7 @@ def capture_hold(command: CaptureHold, books: Books) -> dict[str, Any]:
     )
     released = 0
     rest = account.holds.get(hold.hold_id)
-    if rest is None:
-        books.record(books.trail(hold.hold_id, fresh=True), e.HoldEnded, how="captured")
-    elif command.final:
+    if rest is not None and command.final:
         released = rest.amount
         release(account, rest, "remainder", books)
         settle(account, books)

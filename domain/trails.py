@@ -32,8 +32,8 @@ class Trail(Aggregate):
 
     def __init__(self, stream: UUID) -> None:
         super().__init__(stream)
-        #: How a hold was closed; None while it is open.
-        self.ended: HoldOutcome | None = None
+        #: How a hold was closed: captures, which close most, say nothing here.
+        self.ended: HoldOutcome = "captured"
         #: How much of a deduction was given back.
         self.refunded: Credits = NO_CREDITS
         #: How much of a grant is revoked, and how much of that was written off.

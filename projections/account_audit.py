@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -13,7 +13,7 @@ from creditledger.domain import ids
 from creditledger.domain.account import CreditAccount
 from creditledger.domain.aggregate import Aggregate
 from creditledger.domain.books import TIME
-from creditledger.domain.due import settle
+from creditledger.domain.due import HOW_IT_ENDED, settle
 from creditledger.domain.events import AccountEvent, Balance, Context, Event
 from creditledger.domain.trails import Trail
 from creditledger.projections.account_sums import AccountSums
@@ -22,13 +22,6 @@ from creditledger.projections.frozen_log import Stored
 from creditledger.projections.plain_deductions import PlainDeductions
 
 V = TypeVar("V", bound=Event)
-
-#: How a hold ends that is released.
-_ENDINGS: Final[Mapping[e.ReleaseReason, e.HoldOutcome]] = {
-    "voided": "released",
-    "lapsed": "lapsed",
-    "remainder": "captured",
-}
 
 #: Past all positions.
 _NO_END: Final = 2**63
@@ -188,10 +181,10 @@ class AccountAudit:
         match event:
             case e.Deducted():
                 self.transfers_out += event.transfer_to is not None
-                if event.hold_id is not None and event.hold_id not in self.sums.holds:
-                    self._expect_trail(event.hold_id, "HoldEnded", "captured")
             case e.Released():
-                self._expect_trail(event.hold_id, "HoldEnded", _ENDINGS[event.reason])
+                how = HOW_IT_ENDED.get(event.reason)
+                if how is not None:
+                    self._expect_trail(event.hold_id, "HoldEnded", how)
             case e.Refunded():
                 refunded = self.sums.refunds[event.deduction_id].total()
                 self._expect_trail(event.deduction_id, "DeductionRefunded", refunded)

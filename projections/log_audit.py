@@ -35,6 +35,9 @@ _BATCH: Final = 500
 
 _TRAIL_TOPICS: Final = frozenset(kind.TOPIC for kind in TRAIL_EVENTS)
 
+#: What older logs say of a hold that was captured; nothing needs to be said of it.
+_SAYS_NOTHING: Final = ("HoldEnded", "captured")
+
 
 @dataclass(slots=True)
 class Counts:
@@ -184,9 +187,9 @@ class LogAudit:
         walk.stands = event is not None and _stands(row, event, previous)
         if not walk.stands:
             walk.sound = self._check_columns(row, previous) and walk.sound
-        if previous is None:
-            self.counts.trails += row.topic in _TRAIL_TOPICS
-            self._totals.trails_there += row.topic in _TRAIL_TOPICS
+        if previous is None and row.topic in _TRAIL_TOPICS:
+            self.counts.trails += 1
+            self._totals.trails_there += _says(event) != _SAYS_NOTHING
         walk.previous = row
         if not walk.sound or event is None:
             return

@@ -215,7 +215,7 @@ ACCOUNT_TYPES: Final = (
     _trail(
         e.HoldEnded,
         "hold.ended",
-        word("how", get_args(e.HoldOutcome), "How the hold ended"),
+        word("how", get_args(e.HoldOutcome), "How the hold ended; of captures, none tells"),
     ),
     _trail(
         e.DeductionRefunded,

@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 import pytest
 from psycopg import Connection, sql
 
+from creditledger.domain import ids
 from creditledger.infra.database import connect, connection_pool
 from creditledger.infra.event_log import EventLog
 from creditledger.infra.event_store import PostgresLedgerStore
@@ -310,6 +311,35 @@ def test_a_trail_without_its_account_is_found(
     assert "trails that an account's events ask for" in _said(
         verify_ledger(shared_database_url, story.now + LATER)
     )
+
+
+@pytest.mark.parametrize(("status", "clean"), [("captured", True), ("released", False)])
+def test_older_logs_say_of_a_captured_hold_that_it_was(
+    status: str,
+    clean: bool,
+    shared_database_url: str,
+    story: LongStory,
+    tampering: Connection[Any],
+) -> None:
+    row = tampering.execute("SELECT account_id, number FROM holds WHERE status = %s", (status,))
+    account, number = row.fetchall()[0]
+    trail = ids.trail_id(ids.event_id(ids.HOLD, ids.stream_key(account), number))
+    tampering.execute("DELETE FROM ledger_events WHERE originator_id = %s", (trail,))
+    tampering.execute(
+        """
+        INSERT INTO ledger_events
+        SELECT %(trail)s, 1, topic,
+            convert_to(jsonb_set(convert_from(state, 'UTF8')::jsonb
+                || '{"how": "captured"}', '{originator_id}', to_jsonb(%(trail)s::text))::text,
+                'UTF8'),
+            (SELECT max(notification_id) + 1 FROM ledger_events), recorded_at
+        FROM ledger_events WHERE topic = 'creditledger.HoldEnded' LIMIT 1
+        """,
+        {"trail": trail},
+    )
+    report = verify_ledger(shared_database_url, story.now + LATER)
+    assert ("what became of it" in _said(report)) is not clean
+    assert report.clean is clean
 
 
 def test_a_transfer_that_came_from_nowhere_is_found(

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from creditledger.domain import events as e
 from creditledger.domain import ids
+from creditledger.domain.books import TIME
 from creditledger.domain.errors import (
     DeductionNotFound,
     HoldClosed,
@@ -278,6 +280,21 @@ def test_releasing_what_was_captured_is_refused() -> None:
     given(*HOLDING).after(capture(HOLD, 1)).when(release(HOLD)).then_refused(
         HoldClosed, how="captured"
     )
+
+
+@pytest.mark.parametrize("amount", [4, 1])
+def test_a_capture_leaves_no_trail_and_that_says_how_the_hold_ended(amount: int) -> None:
+    """8.2: as does the trail that older logs have of one."""
+    story = given(*HOLDING).after(capture(HOLD, amount))
+    trail = ids.trail_id(HOLD)
+    assert trail not in story.store.streams
+    story.when(capture(HOLD)).then_refused(HoldClosed, how="captured")
+    said = e.HoldEnded(
+        originator_id=trail, originator_version=1, recorded_at=NOW, context=TIME, how="captured"
+    )
+    story.store.append([said], [], [])
+    story.when(capture(HOLD)).then_refused(HoldClosed, how="captured")
+    story.when(release(HOLD)).then_refused(HoldClosed, how="captured")
 
 
 def test_the_rest_of_a_partly_captured_hold_can_be_released() -> None:

@@ -13,7 +13,7 @@ from creditledger.domain.ledger import Ledger
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.store import Stream, Unavailable
 from creditledger.domain.turns import QUIET_TURNS
-from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hold
+from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hold, release
 
 
 @pytest.fixture
@@ -181,11 +181,12 @@ def test_holds_that_have_ended_take_no_account_s_place(store: CountingStore) -> 
     small = Ledger(store, now=lambda: NOW, cache_limit=2)
     small.have_at_hand([ids.account_id(who, "credits") for who in (ADA, BOB)])
     store.loaded.clear()
-    for amount in (1, 2, None):
-        (held,) = tell(small, hold(2))
-        tell(small, capture(held.answer["hold_id"], amount))
-    tell(small, deduct(1, customer_id=BOB))
-    assert store.loaded == []
+    for end in (capture, release):
+        for _ in range(3):
+            (held,) = tell(small, hold(2))
+            tell(small, end(held.answer["hold_id"]))
+        tell(small, deduct(1, customer_id=BOB))
+        assert store.loaded == []
     (again,) = small.handle(wishes(capture(held.answer["hold_id"])))
     assert isinstance(again, Receipt)
     assert again.outcome == "hold_closed"

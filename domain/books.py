@@ -54,6 +54,8 @@ class Books:
         self._cache_limit = cache_limit
         self._kept: OrderedDict[UUID, Aggregate] = OrderedDict()
         self._loaded: dict[UUID, Stream] = {}
+        #: What was at hand when there was more news than was told: only what followed is loaded.
+        self._outdated: OrderedDict[UUID, Aggregate] = OrderedDict()
         self._versions: dict[UUID, int] = {}
         #: Streams that may be due for a snapshot, and events since any was saved.
         self._long: set[UUID] = set()
@@ -192,6 +194,8 @@ class Books:
     def learn(self, news: News) -> None:
         """Let what others have written happen here, too; what cannot follow is loaded anew."""
         if news.changed is None:
+            # Where nothing stood, any kind of stream may have begun.
+            self._outdated.update(kept for kept in self._kept.items() if kept[1].version)
             self._kept.clear()
             self._loaded.clear()
             return
@@ -200,6 +204,11 @@ class Books:
             aggregate = self._kept.get(stream)
             if aggregate is not None and not _caught_up(aggregate, events):
                 del self._kept[stream]
+
+    def let_go(self) -> None:
+        """Have nothing at hand any more."""
+        for at_hand in (self._kept, self._loaded, self._outdated):
+            at_hand.clear()
 
     def begin(self, streams: Collection[UUID]) -> None:
         """Begin with a batch, and load what it will need with one query."""
@@ -229,7 +238,9 @@ class Books:
         """Load those that are not at hand, with one query."""
         cold = [s for s in streams if s not in self._kept and s not in self._loaded]
         if cold:
-            found = self._store.load(cold)
+            outdated = self._outdated
+            seen = {stream: outdated[stream].version for stream in cold if stream in outdated}
+            found = self._store.load(cold, seen)
             self._loaded.update((stream, found.get(stream, _EMPTY)) for stream in cold)
 
     def have(self, accounts: Collection[UUID]) -> None:
@@ -265,6 +276,7 @@ class Books:
         for stream in gone:
             self._kept.pop(stream, None)
             self._loaded.pop(stream, None)
+            self._outdated.pop(stream, None)
             self._versions.pop(stream, None)
         recent = self._unsaved().items()
         self._recent = {ref: event for ref, event in recent if ref.stream not in gone}
@@ -301,6 +313,8 @@ class Books:
         self._ending.clear()
         while len(self._kept) > self._cache_limit:
             self._kept.popitem(last=False)
+        while self._outdated and len(self._kept) + len(self._outdated) > self._cache_limit:
+            self._outdated.popitem(last=False)
         self._loaded = {}
 
     def _unsaved(self) -> dict[EventRef, Event]:
@@ -314,10 +328,9 @@ class Books:
         return self._store.events([ref]).get(ref)
 
     def _load(self, kind: type[A], stream: UUID) -> Aggregate:
-        stored = self._loaded.pop(stream, None)
-        if stored is None:
-            stored = self._store.load([stream]).get(stream, _EMPTY)
-        aggregate = rebuild(kind, stream, stored)
+        self.fetch([stream])
+        stored, outdated = self._loaded.pop(stream), self._outdated.pop(stream, None)
+        aggregate = rebuild(kind, stream, stored, outdated)
         self._kept[stream] = aggregate
         if aggregate.version - aggregate.snapshot_version >= SNAPSHOT_INTERVAL:
             self._long.add(stream)
@@ -357,11 +370,16 @@ def _caught_up(aggregate: Aggregate, events: Sequence[Event]) -> bool:
     return bool(events)
 
 
-def rebuild(kind: type[A], stream: UUID, stored: Stream) -> Aggregate:
-    """The aggregate that follows from what is stored of its stream; raises WrongStream."""
+def rebuild(
+    kind: type[A], stream: UUID, stored: Stream, outdated: Aggregate | None = None
+) -> Aggregate:
+    """The aggregate that follows from what is stored of its stream; raises WrongStream.
+
+    From what is stored after the `outdated` one, where that is at hand; it may be the same object.
+    """
     if stored.events and not isinstance(stored.events[0], kind.EVENTS):
         raise WrongStream(f"the stream {stream} is no {kind.__name__}")
-    aggregate: Aggregate | None = None
+    aggregate = outdated
     if stored.snapshot is not None:
         aggregate = snapshots.restore(stored.snapshot)
     if aggregate is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from creditledger.domain.events import Event
@@ -40,6 +40,10 @@ class Stream:
     events: Sequence[Event]
 
 
+#: The versions at which streams were seen, where none was.
+NONE_SEEN: Final[Mapping[UUID, int]] = {}
+
+
 @value()
 class Expectation:
     """A stream that was only read, and the version at which it was read."""
@@ -63,8 +67,14 @@ class News:
 class LedgerStore(Protocol):
     """Events and receipts, saved together or not at all."""
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
-        """Streams from their snapshots on, in one query; missing ones are left out."""
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
+        """Streams from their snapshots on, in one query; missing ones are left out.
+
+        Of those that were `seen` at a version, what follows it: from a later snapshot on where
+        there is one; left out where nothing does.
+        """
 
     def changed(self, versions: Mapping[UUID, int]) -> set[UUID]:
         """Those streams that hold events past the given versions."""

@@ -66,6 +66,9 @@ class Turns:
 
     def learn(self, news: News) -> None:
         """Let what others did be known here, too."""
+        if self._seen is not None and news.position < self._seen:
+            # A backup was restored: what is at hand is of another log.
+            self._books.let_go()
         self._books.learn(news)
         self._seen = news.position
 

@@ -29,7 +29,15 @@ from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.snapshots import FORM
-from creditledger.domain.store import Conflict, Expectation, News, Snapshot, Stream, Unavailable
+from creditledger.domain.store import (
+    NONE_SEEN,
+    Conflict,
+    Expectation,
+    News,
+    Snapshot,
+    Stream,
+    Unavailable,
+)
 from creditledger.infra.database import Pool
 from creditledger.infra.event_log import reaching, stored_stream, trouble_as_unavailable
 from creditledger.infra.lulls import Lulls
@@ -47,15 +55,16 @@ _LOG = logging.getLogger(__name__)
 #: What it means that one of these has the row already: another writer was first.
 _CONFLICTS: Final = frozenset({"ledger_events_pkey", "receipts_pkey"})
 
-# Each stream's latest snapshot, and the events after it.
+# Each stream's latest snapshot past the version at which it was seen, and the events after both.
 _LOAD: Final = """
     WITH wanted AS MATERIALIZED (
-        SELECT asked.stream, snapshot.*
-          FROM unnest(%(streams)s::uuid[]) AS asked (stream)
+        SELECT asked.stream, asked.seen, snapshot.*
+          FROM unnest(%(streams)s::uuid[], %(seen)s::bigint[]) AS asked (stream, seen)
           LEFT JOIN LATERAL (
                SELECT originator_version AS version, recorded_at, state
                  FROM ledger_snapshots
                 WHERE originator_id = asked.stream AND form = %(form)s
+                  AND originator_version > asked.seen
                 ORDER BY originator_version DESC
                 LIMIT 1) AS snapshot ON true
     )
@@ -67,7 +76,7 @@ _LOAD: Final = """
             SELECT originator_version, topic, state
               FROM ledger_events
              WHERE originator_id = wanted.stream
-               AND originator_version > coalesce(wanted.version, 0)
+               AND originator_version > coalesce(wanted.version, wanted.seen)
             OFFSET 0) AS later
       ORDER BY wanted.stream, later.originator_version)
 """
@@ -116,8 +125,8 @@ _SAVE_SNAPSHOTS: Final = """
 
 _TURN: Final = "SELECT * FROM creditledger_turn(%s, %s)"
 
-#: More news than this, and than there are streams at hand, is not told: loading anew what is
-#: needed costs less, and keeps the others waiting for less.
+#: More news than this, and than there are streams at hand, is not told: loading what is needed
+#: costs less, and keeps the others waiting for less.
 NEWS_MAX: Final = 1_000
 
 #: One encoder for all: making ready for a call costs as much as a small value.
@@ -144,9 +153,15 @@ class PostgresLedgerStore:
         self._lulls = lulls or Lulls()
         self._held = _Held()
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
-        """Streams from their latest snapshots on, in one query; missing ones are left out."""
-        values = {"streams": uuid_array(streams), "form": FORM}
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
+        """Streams from their latest snapshots on, in one query; missing ones are left out.
+
+        Of those that were `seen` at a version, what follows it; left out where nothing does.
+        """
+        versions = bigint_array([seen.get(stream, 0) for stream in streams])
+        values = {"streams": uuid_array(streams), "seen": versions, "form": FORM}
         rows: defaultdict[UUID, list[TupleRow]] = defaultdict(list)
         for stream, *row in self._rows(_LOAD, values):
             rows[stream].append(tuple(row))

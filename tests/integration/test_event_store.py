@@ -15,7 +15,7 @@ from commit_story import PATIENCE_SECONDS, throw_out
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
-from creditledger.domain.store import Conflict, Expectation, News, Unavailable
+from creditledger.domain.store import Conflict, Expectation, News, Stream, Unavailable
 from creditledger.infra import event_store
 from creditledger.infra.database import Pool, connect
 from creditledger.infra.event_log import EventLog
@@ -270,6 +270,19 @@ def test_a_stream_is_loaded_from_its_latest_snapshot_on(store: PostgresLedgerSto
     assert loaded[ADA].events == history("ada", first=8, last=9)
     assert loaded[BOB].snapshot == snapshot("bob", 2)
     assert loaded[BOB].events == []
+
+
+def test_of_a_stream_that_was_seen_what_follows_is_loaded(store: PostgresLedgerStore) -> None:
+    store.append(history("ada", last=9) + history("bob", last=4) + history("eve", last=2), [], [])
+    store.save_snapshots([snapshot("ada", 3), snapshot("ada", 7), snapshot("bob", 2)])
+    loaded = store.load([ADA, BOB, EVE], {ADA: 5, BOB: 2, EVE: 2})
+    assert loaded[ADA] == Stream(snapshot("ada", 7), history("ada", first=8, last=9))
+    assert loaded[BOB] == Stream(None, history("bob", first=3, last=4))
+    assert EVE not in loaded
+    assert store.load([ADA, BOB, EVE], {ADA: 7}) == {
+        ADA: Stream(None, history("ada", first=8, last=9)),
+        **store.load([BOB, EVE]),
+    }
 
 
 def test_a_snapshot_of_another_form_is_not_read(store: PostgresLedgerStore) -> None:

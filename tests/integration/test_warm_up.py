@@ -12,7 +12,7 @@ from commit_story import deduct, grant, ledger, wish
 from creditledger.domain import ids
 from creditledger.domain.commands import RefundDeduction
 from creditledger.domain.receipt import Receipt
-from creditledger.domain.store import Stream
+from creditledger.domain.store import NONE_SEEN, Stream
 from creditledger.infra import warm_up as warming
 from creditledger.infra.database import Pool, connect
 from creditledger.infra.event_log import EventLog
@@ -29,9 +29,11 @@ class LoadingStore(PostgresLedgerStore):
         super().__init__(pool)
         self.loaded: list[UUID] = []
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
         self.loaded += streams
-        return super().load(streams)
+        return super().load(streams, seen)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.store import (
+    NONE_SEEN,
     Conflict,
     Expectation,
     LedgerStore,
@@ -90,9 +91,11 @@ class SimulatedStore:
         self._chance = scheduler.chance
         self._session: Literal["idle", "turn", "lost"] = "idle"
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
-        """Streams from their snapshots on, if they can be reached."""
-        return self._ask(lambda: self._base.load(streams))
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
+        """Streams from their snapshots on, or from where they were seen, if they can be reached."""
+        return self._ask(lambda: self._base.load(streams, seen))
 
     def changed(self, versions: Mapping[UUID, int]) -> set[UUID]:
         """Those streams that have moved on."""
@@ -246,10 +249,12 @@ class MirroredStore(MemoryStore):
         super().__init__()
         self._real = real
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
         """Streams from PostgreSQL."""
-        found = self._real.load(streams)
-        assert found.keys() == super().load(streams).keys()
+        found = self._real.load(streams, seen)
+        assert found.keys() == super().load(streams, seen).keys()
         return found
 
     def changed(self, versions: Mapping[UUID, int]) -> set[UUID]:

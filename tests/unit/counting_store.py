@@ -11,7 +11,7 @@ from creditledger.domain.commands import Command
 from creditledger.domain.events import Event
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
-from creditledger.domain.store import Conflict, Expectation, News, Stream
+from creditledger.domain.store import NONE_SEEN, Conflict, Expectation, News, Stream
 from memory_store import MemoryStore
 from proofs import replayed
 
@@ -23,12 +23,18 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.conflicts = 0
         self.loaded: list[set[UUID]] = []
+        self.loaded_events = self.loaded_snapshots = 0
         #: What is done once, before somebody gets the next turn.
         self.before_turn: Callable[[], object] | None = None
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
         self.loaded.append(set(streams))
-        return super().load(streams)
+        found = super().load(streams, seen)
+        self.loaded_events += sum(len(stream.events) for stream in found.values())
+        self.loaded_snapshots += sum(stream.snapshot is not None for stream in found.values())
+        return found
 
     @contextmanager
     def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:

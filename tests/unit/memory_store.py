@@ -17,6 +17,7 @@ from creditledger.domain.ids import EventRef
 from creditledger.domain.receipt import Receipt
 from creditledger.domain.snapshots import FORM
 from creditledger.domain.store import (
+    NONE_SEEN,
     Conflict,
     Expectation,
     News,
@@ -35,14 +36,20 @@ class MemoryStore:
         self.kept_receipts: dict[UUID, Receipt] = {}
         self.snapshots: dict[UUID, Snapshot] = {}
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
-        """Streams from their snapshots on; missing ones are left out."""
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
+        """Streams from their snapshots on, or from where they were `seen`."""
         found: dict[UUID, Stream] = {}
         for stream in streams:
-            if stream in self.streams:
+            version = seen.get(stream, 0)
+            if self._version(stream) > version:
                 snapshot = self._usable_snapshot(stream)
-                seen = 0 if snapshot is None else snapshot.originator_version
-                found[stream] = Stream(snapshot, tuple(self.streams[stream][seen:]))
+                if snapshot is not None and snapshot.originator_version > version:
+                    version = snapshot.originator_version
+                else:
+                    snapshot = None
+                found[stream] = Stream(snapshot, tuple(self.streams[stream][version:]))
         return found
 
     def changed(self, versions: Mapping[UUID, int]) -> set[UUID]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from uuid import UUID
 
 import pytest
@@ -11,9 +12,9 @@ from counting_store import CountingStore, available, tell, wishes
 from creditledger.domain import ids
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.receipt import Receipt
-from creditledger.domain.store import Stream, Unavailable
+from creditledger.domain.store import NONE_SEEN, News, Stream, Unavailable
 from creditledger.domain.turns import QUIET_TURNS
-from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hold, release
+from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hld, hold, release
 
 
 @pytest.fixture
@@ -192,8 +193,80 @@ def test_holds_that_have_ended_take_no_account_s_place(store: CountingStore) -> 
     assert again.outcome == "hold_closed"
 
 
+class TooMuchNews(CountingStore):
+    """A store that tells no news: there is always too much of it."""
+
+    @contextmanager
+    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+        with super().turn(seen, wanted) as news:
+            yield News(news.position, None)
+
+
+@pytest.fixture
+def busy() -> TooMuchNews:
+    return TooMuchNews()
+
+
+def test_of_what_was_at_hand_only_what_followed_is_loaded(busy: TooMuchNews) -> None:
+    one, other = ledgers(busy)
+    tell(one, grant(1_000), grant(1_000, customer_id=BOB))
+    other.have_at_hand([ids.account_id(who, "credits") for who in (ADA, BOB)])
+    tell(one, *[deduct(1)] * 30)
+    busy.loaded.clear()
+    busy.loaded_events = 0
+    tell(other, deduct(2), deduct(3, customer_id=BOB))
+    assert busy.loaded == [{ids.account_id(ADA, "credits"), ids.account_id(BOB, "credits")}]
+    assert (busy.loaded_events, busy.conflicts) == (30, 0)
+    tell(one, deduct(4), deduct(5, customer_id=BOB))
+    tell(other, deduct(6), deduct(7, customer_id=BOB))
+    assert (busy.loaded_events, busy.loaded_snapshots, busy.conflicts) == (34, 0, 0)
+    assert (available(busy, ADA), available(busy, BOB)) == (958, 985)
+
+
+def test_a_later_snapshot_takes_the_place_of_what_was_at_hand(busy: TooMuchNews) -> None:
+    one, other = ledgers(busy)
+    tell(one, grant(10_000), hold(1_000))
+    tell(other, deduct(1))
+    tell(one, *[deduct(1)] * 1_000)
+    tell(one, deduct(1))
+    (kept,) = busy.snapshots.values()
+    busy.loaded_events = 0
+    tell(other, deduct(1))
+    assert (busy.loaded_snapshots, busy.conflicts) == (1, 0)
+    assert busy.loaded_events == 1_004 - kept.originator_version
+    assert available(busy, ADA) == 7_997
+
+
+def test_what_was_not_there_when_it_was_asked_for_is_found_later(busy: TooMuchNews) -> None:
+    """Also where it is a stream of another kind then."""
+    one, other = ledgers(busy)
+    trail = ids.event_id(ids.HOLD, ids.stream_key(ids.trail_id(hld(2))), 1)
+    for made_up in (hld(2), trail):
+        (told,) = other.handle(wishes(capture(made_up)))
+        assert isinstance(told, Receipt)
+        assert told.outcome == "hold_not_found"
+    tell(one, grant(10), hold(4), release(hld(2)))
+    (told,) = other.handle(wishes(capture(hld(2))))
+    assert isinstance(told, Receipt)
+    assert (told.outcome, told.answer["how"]) == ("hold_closed", "released")
+
+
+def test_what_was_at_hand_takes_no_more_room_than_is_given(busy: TooMuchNews) -> None:
+    one, _ = ledgers(busy)
+    tell(one, grant(10), grant(10, customer_id=BOB))
+    small = Ledger(busy, now=lambda: NOW, cache_limit=1)
+    tell(small, deduct(1))
+    tell(small, deduct(1, customer_id=BOB))
+    busy.loaded_events = 0
+    tell(small, deduct(1))
+    assert busy.loaded_events == 2
+    assert (available(busy, ADA), available(busy, BOB)) == (8, 9)
+
+
 class Unreadable(CountingStore):
     """A store of which nothing can be read."""
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
         raise Unavailable(f"{len(streams)} streams cannot be read")

@@ -11,7 +11,7 @@ import pytest
 from creditledger.domain import books, ids
 from creditledger.domain.amounts import Money
 from creditledger.domain.errors import InsufficientCredits
-from creditledger.domain.store import Stream, Unavailable
+from creditledger.domain.store import NONE_SEEN, Stream, Unavailable
 from given_when_then import (
     ADA,
     DAY,
@@ -141,8 +141,10 @@ class Counting(MemoryStore):
 
     loaded = 0
 
-    def load(self, streams: Collection[UUID]) -> Mapping[UUID, Stream]:
-        found = super().load(streams)
+    def load(
+        self, streams: Collection[UUID], seen: Mapping[UUID, int] = NONE_SEEN
+    ) -> Mapping[UUID, Stream]:
+        found = super().load(streams, seen)
         self.loaded += sum(len(stream.events) for stream in found.values())
         return found
 

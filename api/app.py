@@ -41,6 +41,7 @@ from creditledger.api.subscriptions import subscriptions
 from creditledger.api.webhooks import doors, webhooks
 from creditledger.domain.errors import LedgerError
 from creditledger.domain.store import Unavailable
+from creditledger.infra.intake import Intake
 from creditledger.infra.wiring import Service
 
 #: The database, or the way to it, is in trouble: it passes by itself.
@@ -59,9 +60,10 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     """The API of a service; `metrics` are those that its writer is observed by."""
     metrics = metrics or Metrics()
     desk = Desk(service, metrics)
+    intake = Intake(service.stream.put)
     app = FastAPI(
         title="Credit Ledger",
-        lifespan=_lifespan(service, desk),
+        lifespan=_lifespan(service, desk, intake),
         docs_url=None,
         redoc_url=None,
         # A body without a Content-Type is taken as JSON, as commands take it: keys are in a header
@@ -84,7 +86,7 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
     app.include_router(prices(service, desk))
     app.include_router(products(service))
     app.include_router(links(service, desk))
-    app.router.routes.extend(doors(service).routes)
+    app.router.routes.extend(doors(service, intake).routes)
     app.include_router(webhooks(service, desk))
     app.include_router(operations(service, metrics))
     app.include_router(manual)
@@ -100,12 +102,12 @@ def create_app(service: Service, metrics: Metrics | None = None) -> ASGIApp:
 
 
 def _lifespan(
-    service: Service, desk: Desk
+    service: Service, desk: Desk, intake: Intake
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.reads:
-            with closing(desk):
+            with closing(desk), closing(intake):
                 yield
 
     return lifespan

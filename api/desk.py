@@ -51,7 +51,7 @@ class Desk:
         self._metrics = metrics
         #: Commands that are being decided, by client and key.
         self._running: dict[tuple[str, str], asyncio.Future[None]] = {}
-        # The event loop's own threads keep deliveries and read the log: these do not wait here.
+        # Not the event loop's own threads, which read the log and explain: these do not wait here.
         self._aside = ThreadPoolExecutor(_ASIDE_THREADS, "aside")
 
     def close(self) -> None:

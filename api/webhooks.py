@@ -139,10 +139,9 @@ def webhooks(service: Service, desk: Desk) -> APIRouter:
     return router
 
 
-def doors(service: Service) -> APIRouter:
+def doors(service: Service, intake: Intake) -> APIRouter:
     """The routes that providers deliver to."""
     router = APIRouter(prefix="/webhooks", tags=["Webhooks"], route_class=_DoorRoute)
-    intake = Intake(service.stream.put)
 
     async def keep(provider: Provider, request: Request) -> Response:
         raw = headers_of(request.scope)

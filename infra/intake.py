@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from creditledger.domain.store import Unavailable
@@ -36,7 +37,10 @@ _Waiting = tuple[Delivery, asyncio.Future[None]]
 
 
 class Intake:
-    """For one event loop."""
+    """For one event loop, until `close`.
+
+    `put` runs in a thread of its own, so that slow queries keep no provider waiting.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,11 @@ class Intake:
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._writing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "intake")
+
+    def close(self) -> None:
+        """Keep nothing more; what is under way is finished."""
+        self._thread.shutdown(wait=False)
 
     async def keep(self, delivery: Delivery) -> None:
         """Return when the delivery is durable.
@@ -94,7 +103,8 @@ class Intake:
 
     async def _keep_all(self, batch: Sequence[_Waiting]) -> None:
         try:
-            await asyncio.to_thread(self._put, *(delivery for delivery, _ in batch))
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._put, *(one for one, _ in batch))
         except Unavailable as error:
             # Nobody queues up for what cannot be reached.
             for _, kept in _unanswered([*batch, *self._waiting]):

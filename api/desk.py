@@ -35,9 +35,6 @@ T = TypeVar("T")
 #: How long a command waits for another one with its key; many times what a command takes.
 COMMAND_WAIT_SECONDS: Final = 10.0
 
-#: Threads for what is worked out aside. One of them computes at a time; the others wait to.
-_ASIDE_THREADS: Final = 4
-
 #: Commands that make nothing that has an id of its own.
 _CHANGES_ONLY: Final = frozenset({c.ReleaseHold.NAME, c.ChangeExpiry.NAME, c.SetOverageLimit.NAME})
 
@@ -51,8 +48,9 @@ class Desk:
         self._metrics = metrics
         #: Commands that are being decided, by client and key.
         self._running: dict[tuple[str, str], asyncio.Future[None]] = {}
-        # Not the event loop's own threads, which read the log and explain: these do not wait here.
-        self._aside = ThreadPoolExecutor(_ASIDE_THREADS, "aside")
+        # One thread: side by side, none would be done when the writer needs it. And not one of the
+        # event loop's own, which read the log and explain: these do not wait here.
+        self._aside = ThreadPoolExecutor(1, "aside")
 
     def close(self) -> None:
         """Take nothing more aside; what waits there is still worked out."""

@@ -329,11 +329,14 @@ def test_older_logs_say_of_a_captured_hold_that_it_was(
         """
         INSERT INTO ledger_events
         SELECT %(trail)s, 1, topic,
-            convert_to(jsonb_set(convert_from(state, 'UTF8')::jsonb
-                || '{"how": "captured"}', '{originator_id}', to_jsonb(%(trail)s::text))::text,
-                'UTF8'),
+            convert_to((convert_from(state, 'UTF8')::jsonb || jsonb_build_object(
+                'how', 'captured', 'originator_id', %(trail)s::text,
+                -- No receipt, which would have to stand after it.
+                'context', json_build_object('actor', 'system:time', 'causation_id', 'time',
+                                             'correlation_id', 'time')))::text, 'UTF8'),
             (SELECT max(notification_id) + 1 FROM ledger_events), recorded_at
-        FROM ledger_events WHERE topic = 'creditledger.HoldEnded' LIMIT 1
+        FROM ledger_events WHERE topic = 'creditledger.HoldEnded'
+        ORDER BY notification_id LIMIT 1
         """,
         {"trail": trail},
     )

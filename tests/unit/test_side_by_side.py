@@ -76,6 +76,20 @@ def test_a_log_that_was_exchanged_is_read_anew(store: CountingStore) -> None:
     assert available(store, ADA) == 985
 
 
+def test_nothing_of_a_log_that_was_exchanged_is_carried_on(store: CountingStore) -> None:
+    """Where an account stands at the same version again, and somewhere else."""
+    one, other = ledgers(store)
+    tell(one, grant(1_000), grant(1_000, customer_id=BOB))
+    tell(one, deduct(1), deduct(1, customer_id=BOB))
+    for _ in range(2):
+        gone = store.log.pop()
+        store.streams[gone.originator_id].pop()
+    tell(other, deduct(5))
+    (told,) = tell(one, deduct(7))
+    assert told.answer["balance"]["available"] == 988
+    assert available(store, ADA) == 988
+
+
 def test_what_the_other_held_is_captured_here(store: CountingStore) -> None:
     one, other = ledgers(store)
     tell(one, grant(10))

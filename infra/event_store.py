@@ -115,13 +115,16 @@ _APPEND: Final = """
         %s, %s)
 """
 
-# Snapshots of one version are the same, whoever took them.
+# Snapshots of one version are the same, whoever took them. One that a crash of the server loses is
+# taken again, so the writer, who waits here, does not wait for the disk, too.
 _SAVE_SNAPSHOTS: Final = """
     INSERT INTO ledger_snapshots (originator_id, form, originator_version, recorded_at, state)
-    SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::bytea[])
+    SELECT taken.*
+      FROM set_config('synchronous_commit', 'off', true) AS relaxed
+     CROSS JOIN unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::bytea[])
+           AS taken
     ON CONFLICT DO NOTHING
 """
-
 
 _TURN: Final = "SELECT * FROM creditledger_turn(%s, %s)"
 

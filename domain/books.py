@@ -2,7 +2,8 @@
 
 One thread uses them. They outlive a batch, so that accounts in use need not be loaded again; what
 another process writes meanwhile is learned from the log, or shows as a conflict when the batch is
-saved, because the versions of all streams touched are checked there, also of those only read.
+saved: where the log has grown, the versions of all streams touched are checked there, also of those
+only read.
 """
 
 from __future__ import annotations

@@ -46,6 +46,10 @@ class Decisions:
         """All that was decided in this run is saved."""
         self._recent.update(self._first)
 
+    def let_go(self) -> None:
+        """Have no receipt of runs before this one at hand any more."""
+        self._recent = RecentReceipts()
+
     def start_over(self, cases: Iterable[Case], found: Mapping[UUID, Receipt]) -> None:
         """Forget what was decided on these; receipts of their keys were `found` in the store."""
         for case in cases:

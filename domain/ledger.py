@@ -52,7 +52,7 @@ class Ledger:
         self._store = store
         self._books = Books(store, policies or Policies(), cache_limit=cache_limit)
         self._decisions = Decisions(store, self._books, now=now)
-        self._turns = Turns(store, self._books)
+        self._turns = Turns(store, self._books, let_go=self._let_go)
 
     def ready(self, ahead: Sequence[Wish | Batch] = ()) -> AbstractContextManager[None]:
         """Where others write, too, wait for this ledger's turn, and learn what they wrote.
@@ -141,8 +141,10 @@ class Ledger:
             receipts += [(receipt, len(events) + number) for receipt, number in case.receipts]
             events += case.events
         self._turns.used()
-        base = self._store.append(events, receipts, self._books.expectations(events))
-        self._turns.saved(base, len(events))
+        base = self._store.append(
+            events, receipts, self._books.expectations(events), self._turns.seen
+        )
+        self._turns.saved(base, events)
         return base
 
     def _start_contested_over(self, cases: Sequence[Case]) -> None:
@@ -166,6 +168,10 @@ class Ledger:
     def _start_over(self, cases: Sequence[Case], found: Mapping[UUID, Receipt]) -> None:
         self._books.forget(set().union(*(case.touched for case in cases)))
         self._decisions.start_over(cases, found)
+
+    def _let_go(self) -> None:
+        self._books.let_go()
+        self._decisions.let_go()
 
     # Telling.
 

@@ -53,15 +53,30 @@ class Expectation:
 
 
 @value()
-class News:
-    """What was appended past a position: up to where, and to which streams.
+class LogEnd:
+    """Where a log ended when it was read: its newest position, and when that event was recorded.
 
-    Each stream comes with its new events in order, or without any where they cannot be read.
-    `changed` is None where all that is known of the log is how long it is.
+    By that time the log is told from another one (of a backup that was restored, of a standby that
+    has taken over without the newest events), whatever was written to that since. An empty log
+    ends at position 0, and has no time.
     """
 
     position: int
+    recorded_at: datetime | None
+
+
+@value()
+class News:
+    """What was appended to a log since it was last read: where it ends now, and which streams grew.
+
+    Each stream comes with its new events in order, or without any where they cannot be read.
+    `changed` is None where all that is known of the log is its end; then it may be `another` one
+    than was read before.
+    """
+
+    end: LogEnd
     changed: Mapping[UUID, Sequence[Event]] | None
+    another: bool = False
 
 
 class LedgerStore(Protocol):
@@ -90,22 +105,27 @@ class LedgerStore(Protocol):
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         """Save it all in one transaction; return the log's newest position before it.
 
         The n-th event gets position `base + n`. Each receipt comes with the number of events up
         to and including its own, so its position is `base + number`. Raises Conflict where a
-        stream has moved on or a receipt exists, Unavailable where the outcome is unknown.
+        stream has moved on, a receipt exists, or the log is another than the writer has `seen`;
+        Unavailable where the outcome is unknown.
+
+        `seen` is the end up to which the writer has followed the log, where it has: if that is
+        its end still, no stream can have moved on, and none need be looked at.
         """
 
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> AbstractContextManager[News]:
+    def turn(self, seen: LogEnd | None, wanted: Collection[UUID]) -> AbstractContextManager[News]:
         """Until an append or the block ends, nobody else appends: what is read stays true.
 
-        It begins with the news past the position `seen` about the streams that are `wanted`; where
-        nothing was seen, or there is more than is worth reading for so many streams, the position
-        alone is told. For the thread that enters it, which may do everything else meanwhile.
-        Raises Unavailable where the others do not let it in; who takes seconds to go on loses the
-        turn, and learns that as Unavailable.
+        It begins with the news past the end that was `seen`, about the streams that are `wanted`;
+        where nothing was seen, the log is another, or there is more than is worth reading for so
+        many streams, its end alone is told. For the thread that enters it, which may do everything
+        else meanwhile. Raises Unavailable where the others do not let it in; who takes seconds to
+        go on loses the turn, and learns that as Unavailable.
         """
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:

@@ -3,36 +3,47 @@
 Who saves must have seen what it rests on, or it is a conflict and decided again; that is enough
 for a ledger that writes alone. Where others write, too, each waits for its turn, learns what was
 written since its last one, decides and saves, so that nobody is first in between. Nothing but time
-depends on it: every save is checked, whoever's turn it is.
+depends on whose turn it is: every save is checked, by the end up to which its ledger has followed
+the log, and stream by stream where the log has grown past that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 from uuid import UUID
 
 from creditledger.domain.books import Books
-from creditledger.domain.store import LedgerStore, News
+from creditledger.domain.events import Event
+from creditledger.domain.store import LedgerStore, LogEnd, News
 
 #: After so many turns without news of others, saving without a turn is tried again.
 QUIET_TURNS: Final = 8
 
 
 class Turns:
-    """The turns of one ledger, and how far it has followed the log. For one thread."""
+    """The turns of one ledger, and how far it has followed the log. For one thread.
 
-    def __init__(self, store: LedgerStore, books: Books) -> None:
+    `let_go` is called where the log has become another: nothing at hand is of it.
+    """
+
+    def __init__(self, store: LedgerStore, books: Books, *, let_go: Callable[[], None]) -> None:
         self._store = store
         self._books = books
-        #: The position up to which what is at hand is known to follow the log.
-        self._seen: int | None = None
+        self._let_go = let_go
+        #: Up to where what is at hand is known to follow the log.
+        self._seen: LogEnd | None = None
         #: Turns since there was news.
         self._quiet = 0
         self._turn = ExitStack()
         #: Whether the turn that was taken still stands: a save uses it up.
         self._taken = False
+
+    @property
+    def seen(self) -> LogEnd | None:
+        """The end up to which what is at hand follows the log; None where it never did."""
+        return self._seen
 
     @contextmanager
     def ready(self, ahead: Callable[[], Collection[UUID]] = tuple) -> Iterator[None]:
@@ -60,17 +71,16 @@ class Turns:
         """
         self.end()
         news = self._turn.enter_context(self._store.turn(self._seen, self._books.at_hand))
-        self._quiet = self._quiet + 1 if news.position == self._seen else 0
+        self._quiet = self._quiet + 1 if news.end == self._seen else 0
         self._taken = True
         return news
 
     def learn(self, news: News) -> None:
         """Let what others did be known here, too."""
-        if self._seen is not None and news.position < self._seen:
-            # A backup was restored: what is at hand is of another log.
-            self._books.let_go()
+        if news.another:
+            self._let_go()
         self._books.learn(news)
-        self._seen = news.position
+        self._seen = news.end
 
     def end(self) -> None:
         """Let the others have their turns."""
@@ -81,9 +91,9 @@ class Turns:
         """A save is tried, with which the turn ends, where there is one."""
         self._taken = False
 
-    def saved(self, base: int, events: int) -> None:
-        """So many events were saved after the position `base`."""
-        if base == self._seen:
-            self._seen += events
-        else:
+    def saved(self, base: int, events: Sequence[Event]) -> None:
+        """These events were saved after the position `base`."""
+        if self._seen is None or base != self._seen.position:
             self._quiet = 0
+        elif events:
+            self._seen = LogEnd(base + len(events), events[-1].recorded_at)

@@ -11,7 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,6 +33,7 @@ from creditledger.domain.store import (
     NONE_SEEN,
     Conflict,
     Expectation,
+    LogEnd,
     News,
     Snapshot,
     Stream,
@@ -112,7 +113,7 @@ _APPEND: Final = """
     SELECT creditledger_append(
         %s, %s, %s, %s, %s,
         %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-        %s, %s)
+        %s, %s, %s, %s)
 """
 
 # Snapshots of one version are the same, whoever took them. One that a crash of the server loses is
@@ -126,7 +127,7 @@ _SAVE_SNAPSHOTS: Final = """
     ON CONFLICT DO NOTHING
 """
 
-_TURN: Final = "SELECT * FROM creditledger_turn(%s, %s)"
+_TURN: Final = "SELECT * FROM creditledger_turn(%s, %s, %s)"
 
 #: More news than this, and than there are streams at hand, is not told: loading what is needed
 #: costs less, and keeps the others waiting for less.
@@ -206,14 +207,16 @@ class PostgresLedgerStore:
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         """Save it all in one transaction and one round trip; return the newest position before it.
 
         Raises Conflict where a stream does not stand where its events, or the expectations, say
-        it was seen, or where a receipt exists: then nothing was saved. Raises Unavailable where
-        the outcome is unknown; it is never tried again from here.
+        it was seen, where a receipt exists, or where the log is another than was `seen`: then
+        nothing was saved. Raises Unavailable where the outcome is unknown; it is never tried
+        again from here.
         """
-        values = _append_values(self._mapper, events, receipts, expectations)
+        values = _append_values(self._mapper, events, receipts, expectations, seen)
         with self._reaching() as connection:
             try:
                 row = connection.execute(_APPEND, values, prepare=True).fetchone()
@@ -229,42 +232,44 @@ class PostgresLedgerStore:
         return int(row[0])
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+    def turn(self, seen: LogEnd | None, wanted: Collection[UUID]) -> Iterator[News]:
         """Until an append or the block ends, nobody else appends; it begins with the news.
 
         It is a transaction, whose connection serves all of this thread's statements. If that is
         lost, or fails, so is the turn, and the others are let in.
         """
-        after = None if seen is None else Int8(seen)
-        most = Int8(max(NEWS_MAX, len(wanted)))
+        values = (*_end_values(seen), Int8(max(NEWS_MAX, len(wanted))))
         with reaching(self._pool) as connection:
             try:
                 with self._lulls.during(), connection.cursor(binary=True) as cursor:
                     connection.execute("BEGIN")
-                    rows = cursor.execute(_TURN, (after, most), prepare=True).fetchall()
+                    rows = cursor.execute(_TURN, values, prepare=True).fetchall()
                 self._held.connection = connection
                 yield self._news(seen, rows, wanted)
             finally:
                 self._held.connection = None
                 _end(connection)
 
-    def _news(self, seen: int | None, rows: Sequence[TupleRow], wanted: Collection[UUID]) -> News:
+    def _news(
+        self, seen: LogEnd | None, rows: Sequence[TupleRow], wanted: Collection[UUID]
+    ) -> News:
         if not rows:
             assert seen is not None
             return News(seen, {})
-        position = rows[-1][0]
-        if rows[0][1] is None:
-            return News(position, None)
+        position, recorded_at, another, last_stream, _, _ = rows[-1]
+        end = LogEnd(position, recorded_at)
+        if last_stream is None:
+            return News(end, None, another)
         changed: defaultdict[UUID, list[Event]] = defaultdict(list)
         unreadable = set()
-        for _, stream, _, topic, state in rows:
+        for _, _, _, stream, topic, state in rows:
             if stream in wanted:
                 try:
                     changed[stream].append(self._mapper.decode(topic, state))
                 except MapperDeserialisationError:
                     # Who needs the stream will load it, and alone be told why that fails.
                     unreadable.add(stream)
-        return News(position, changed | dict.fromkeys(unreadable, ()))
+        return News(end, changed | dict.fromkeys(unreadable, ()))
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep these states, each beside the older ones of its stream. What fails is logged."""
@@ -318,12 +323,13 @@ def _append_values(
     events: Sequence[Event],
     receipts: Sequence[tuple[Receipt, int]],
     expectations: Sequence[Expectation],
-) -> tuple[bytes, ...]:
-    """The parameters of `_APPEND`: columns of events, of receipts, and where streams were seen."""
+    seen: LogEnd | None,
+) -> tuple[bytes | Int8 | datetime | None, ...]:
+    """The parameters of `_APPEND`: columns of events, of receipts, and what was seen."""
     encode = mapper.encode
     # Each stream's first event comes last here, and so it is the one that stays.
-    seen = {event.originator_id: event.originator_version - 1 for event in reversed(events)}
-    seen.update((expected.originator_id, expected.version) for expected in expectations)
+    versions = {event.originator_id: event.originator_version - 1 for event in reversed(events)}
+    versions.update((expected.originator_id, expected.version) for expected in expectations)
     own = [receipt for receipt, _ in receipts]
     return (
         uuid_array([event.originator_id for event in events]),
@@ -342,9 +348,15 @@ def _append_values(
         text_array([receipt.outcome for receipt in own]),
         bytea_array([_ENCODER.encode(receipt.answer) for receipt in own]),
         timestamptz_array([receipt.recorded_at for receipt in own]),
-        uuid_array(seen),
-        bigint_array(seen.values()),
+        uuid_array(versions),
+        bigint_array(versions.values()),
+        *_end_values(seen),
     )
+
+
+def _end_values(seen: LogEnd | None) -> tuple[Int8 | None, datetime | None]:
+    """What of the log a writer has seen, as the server's functions take it."""
+    return (None, None) if seen is None else (Int8(seen.position), seen.recorded_at)
 
 
 def _receipt(row: TupleRow) -> Receipt:

@@ -15,7 +15,7 @@ from commit_story import PATIENCE_SECONDS, throw_out
 from creditledger.domain.events import Event
 from creditledger.domain.ids import EventRef
 from creditledger.domain.snapshots import FORM
-from creditledger.domain.store import Conflict, Expectation, News, Stream, Unavailable
+from creditledger.domain.store import Conflict, Expectation, LogEnd, News, Stream, Unavailable
 from creditledger.infra import event_store
 from creditledger.infra.database import Pool, connect
 from creditledger.infra.event_log import EventLog
@@ -36,6 +36,11 @@ from log_story import (
 from stored_events import EXAMPLES
 
 ADA, BOB, EVE = account("ada"), account("bob"), account("eve")
+
+
+def end(position: int, *, of: int) -> LogEnd:
+    """A log that ends there, with an event of this version."""
+    return LogEnd(position, moment(of))
 
 
 def each_in_its_place(events: tuple[Event, ...]) -> list[Event]:
@@ -153,6 +158,30 @@ def test_a_stream_that_was_only_read_and_stands_there_still_is_none(
     assert nothing_more_than(log, 3)
 
 
+def test_streams_are_looked_at_unless_the_log_ends_where_the_writer_has_followed_it_to(
+    store: PostgresLedgerStore, log: EventLog
+) -> None:
+    store.append(history("ada", last=2), [], [])
+    wrong = [Expectation(ADA, 1)]
+    for elsewhere in (None, LogEnd(0, None), end(1, of=1)):
+        with pytest.raises(Conflict, match=str(ADA)):
+            store.append([deducted("bob", 1)], [], wrong, elsewhere)
+    # Its word is taken, for such a writer cannot be wrong.
+    assert store.append([deducted("bob", 1)], [], wrong, end(2, of=2)) == 2
+    assert nothing_more_than(log, 3)
+
+
+def test_what_exists_is_a_conflict_wherever_the_log_ends(
+    store: PostgresLedgerStore, log: EventLog
+) -> None:
+    store.append([deducted("ada", 1)], [(receipt("k"), 1)], [])
+    with pytest.raises(Conflict):
+        store.append([deducted("ada", 1)], [], [], end(1, of=1))
+    with pytest.raises(Conflict):
+        store.append([deducted("ada", 2)], [(receipt("k"), 1)], [], end(1, of=1))
+    assert nothing_more_than(log, 1)
+
+
 def test_a_text_that_postgresql_cannot_hold_is_no_conflict(
     store: PostgresLedgerStore, log: EventLog
 ) -> None:
@@ -166,13 +195,13 @@ def test_a_text_that_postgresql_cannot_hold_is_no_conflict(
 
 def test_a_turn_begins_with_the_news_about_what_is_wanted(store: PostgresLedgerStore) -> None:
     with store.turn(None, ()) as news:
-        assert news == News(0, None)
+        assert news == News(LogEnd(0, None), None)
     store.append(history("ada", last=2) + history("bob", last=1), [], [])
     store.append([deducted("ada", 3)], [], [])
-    with store.turn(1, {ADA, EVE}) as news:
-        assert news == News(4, {ADA: history("ada", first=2, last=3)})
-    with store.turn(4, {ADA}) as news:
-        assert news == News(4, {})
+    with store.turn(end(1, of=1), {ADA, EVE}) as news:
+        assert news == News(end(4, of=3), {ADA: history("ada", first=2, last=3)})
+    with store.turn(end(4, of=3), {ADA}) as news:
+        assert news == News(end(4, of=3), {})
 
 
 def test_of_a_log_that_is_elsewhere_only_its_length_is_told(
@@ -180,23 +209,33 @@ def test_of_a_log_that_is_elsewhere_only_its_length_is_told(
 ) -> None:
     store.append(history("ada", last=3), [], [])
     monkeypatch.setattr(event_store, "NEWS_MAX", 2)
-    with store.turn(0, {ADA}) as news:
-        assert news == News(3, None)
-    with store.turn(1, {ADA}) as news:
-        assert news == News(3, {ADA: history("ada", first=2, last=3)})
+    with store.turn(LogEnd(0, None), {ADA}) as news:
+        assert news == News(end(3, of=3), None)
+    with store.turn(end(1, of=1), {ADA}) as news:
+        assert news == News(end(3, of=3), {ADA: history("ada", first=2, last=3)})
     # For many streams it is worth reading.
-    with store.turn(0, {ADA, BOB, EVE}) as news:
-        assert news == News(3, {ADA: history("ada", last=3)})
-    # A backup was restored.
-    with store.turn(7, {ADA}) as news:
-        assert news == News(3, None)
+    with store.turn(LogEnd(0, None), {ADA, BOB, EVE}) as news:
+        assert news == News(end(3, of=3), {ADA: history("ada", last=3)})
+
+
+@pytest.mark.parametrize(("position", "of"), [(7, 7), (3, 4), (2, 1)])
+def test_of_another_log_it_is_told_that_it_is_another(
+    store: PostgresLedgerStore, position: int, of: int
+) -> None:
+    """A backup was restored: it is shorter, as long as what was seen, or longer."""
+    store.append(history("ada", last=3), [], [])
+    with store.turn(end(position, of=of), {ADA}) as news:
+        assert news == News(end(3, of=3), None, another=True)
+    with pytest.raises(Conflict, match=f"position {position}"):
+        store.append([deducted("ada", 4)], [], [], end(position, of=of))
+    assert store.append([deducted("ada", 4)], [], [], end(2, of=2)) == 3
 
 
 def test_what_cannot_be_read_is_no_news(store: PostgresLedgerStore, pool: Pool) -> None:
     store.append([deducted("ada", 1), deducted("bob", 1)], [], [])
     older = LedgerMapper(event_classes=[])
-    with PostgresLedgerStore(pool, older).turn(0, {ADA}) as news:
-        assert news == News(2, {ADA: ()})
+    with PostgresLedgerStore(pool, older).turn(LogEnd(0, None), {ADA}) as news:
+        assert news == News(end(2, of=1), {ADA: ()})
 
 
 def test_in_a_turn_one_reads_and_appends_while_others_wait(

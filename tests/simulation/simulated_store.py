@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal, TypeVar
 from uuid import UUID
@@ -21,6 +21,7 @@ from creditledger.domain.store import (
     Conflict,
     Expectation,
     LedgerStore,
+    LogEnd,
     News,
     Snapshot,
     Stream,
@@ -118,11 +119,12 @@ class SimulatedStore:
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         """Save it all, and be told so or not; or not save it, and be told so or not."""
 
         def commit() -> int:
-            base = self._base.append(events, receipts, expectations)
+            base = self._base.append(events, receipts, expectations, seen)
             self._scheduler.note(f"committed {len(events)} after {base}")
             return base
 
@@ -145,7 +147,7 @@ class SimulatedStore:
             self._end_turn()
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+    def turn(self, seen: LogEnd | None, wanted: Collection[UUID]) -> Iterator[News]:
         """Keep the others from appending, as long as the session lasts."""
         self._travel()
         if not self._scheduler.wait_for(lambda: self._lock.holder is None, _LOCK_SECONDS_MAX):
@@ -159,7 +161,7 @@ class SimulatedStore:
             self._travel()
             self._require_session()
             untold = self._happens(self._faults.untold)
-            yield News(news.position, None) if untold else news
+            yield replace(news, changed=None) if untold else news
         finally:
             self._end_turn()
 
@@ -276,7 +278,7 @@ class MirroredStore(MemoryStore):
         return found
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+    def turn(self, seen: LogEnd | None, wanted: Collection[UUID]) -> Iterator[News]:
         """What both say. It must end before anything else is asked."""
         with self._real.turn(seen, wanted) as news, super().turn(seen, wanted) as expected:
             assert news == expected
@@ -287,12 +289,13 @@ class MirroredStore(MemoryStore):
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         """Save it in both; a conflict of one must be a conflict of the other."""
         expected = _base_of(
-            lambda: super(MirroredStore, self).append(events, receipts, expectations)
+            lambda: super(MirroredStore, self).append(events, receipts, expectations, seen)
         )
-        found = _base_of(lambda: self._real.append(events, receipts, expectations))
+        found = _base_of(lambda: self._real.append(events, receipts, expectations, seen))
         assert found == expected
         if found is None:
             raise Conflict("both say so")

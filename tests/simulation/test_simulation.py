@@ -20,7 +20,8 @@ from creditledger.domain.events import Event
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.product import Product
 from creditledger.domain.receipt import Outcome, Receipt
-from creditledger.domain.store import Expectation, Unavailable
+from creditledger.domain.store import Expectation, LogEnd, Unavailable
+from creditledger.domain.turns import Turns
 from creditledger.infra import group_commit
 from creditledger.projections import checkpoints
 from creditledger.projections.projection import Projection
@@ -87,10 +88,11 @@ def used_keys_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         kept, self.kept_receipts = self.kept_receipts, {}
         try:
-            return append(self, events, receipts, expectations)
+            return append(self, events, receipts, expectations, seen)
         finally:
             self.kept_receipts = {**kept, **self.kept_receipts}
 
@@ -105,6 +107,7 @@ def conflicts_are_not_decided_again(monkeypatch: pytest.MonkeyPatch) -> None:
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         versions = {stream: len(kept) for stream, kept in self.streams.items()}
         fitted = []
@@ -126,6 +129,14 @@ def a_commit_without_an_answer_counts_as_done(monkeypatch: pytest.MonkeyPatch) -
             return 0
 
     monkeypatch.setattr(Ledger, "_save", hopeful)
+
+
+def what_others_wrote_is_taken_for_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasty(self: Turns, base: int, events: Sequence[Event]) -> None:
+        if events:
+            self._seen = LogEnd(base + len(events), events[-1].recorded_at)
+
+    monkeypatch.setattr(Turns, "saved", hasty)
 
 
 def a_failed_commit_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +187,7 @@ def batches_are_handled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         used_keys_are_taken_again,
         conflicts_are_not_decided_again,
         a_commit_without_an_answer_counts_as_done,
+        what_others_wrote_is_taken_for_seen,
         a_failed_commit_stays_in_memory,
         callers_are_told_each_others_answers,
         what_is_parked_waits_for_nothing,

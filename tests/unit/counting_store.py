@@ -11,7 +11,7 @@ from creditledger.domain.commands import Command
 from creditledger.domain.events import Event
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.receipt import ACCEPTED, Receipt, Wish
-from creditledger.domain.store import NONE_SEEN, Conflict, Expectation, News, Stream
+from creditledger.domain.store import NONE_SEEN, Conflict, Expectation, LogEnd, News, Stream
 from memory_store import MemoryStore
 from proofs import replayed
 
@@ -37,7 +37,7 @@ class CountingStore(MemoryStore):
         return found
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+    def turn(self, seen: LogEnd | None, wanted: Collection[UUID]) -> Iterator[News]:
         do, self.before_turn = self.before_turn, None
         if do is not None:
             do()
@@ -49,9 +49,10 @@ class CountingStore(MemoryStore):
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         try:
-            return super().append(events, receipts, expectations)
+            return super().append(events, receipts, expectations, seen)
         except Conflict:
             self.conflicts += 1
             raise

@@ -34,14 +34,18 @@ class FreezingStore(PostgresLedgerStore):
     freeze_at: Wish | None = None
 
     def append(
-        self, events: Sequence[Any], receipts: Sequence[Any], expected: Sequence[Any]
+        self,
+        events: Sequence[Any],
+        receipts: Sequence[Any],
+        expectations: Sequence[Any],
+        seen: Any = None,
     ) -> int:
         """Save it all, if somebody lets the process go on."""
         wished = self.freeze_at
         if wished is not None and any(one.id == wished.receipt_id for one, _ in receipts):
             self.freeze_at = None
             os.kill(os.getpid(), signal.SIGSTOP)
-        return super().append(events, receipts, expected)
+        return super().append(events, receipts, expectations, seen)
 
 
 def main(url: str, way: str) -> None:

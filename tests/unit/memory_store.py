@@ -20,6 +20,7 @@ from creditledger.domain.store import (
     NONE_SEEN,
     Conflict,
     Expectation,
+    LogEnd,
     News,
     Snapshot,
     Stream,
@@ -73,18 +74,17 @@ class MemoryStore:
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         """Save it all and return the newest position before it, or raise Conflict."""
+        if seen is not None and not self._passed(seen):
+            raise Conflict(f"the log has never ended at {seen}")
         base = len(self.log)
-        versions: dict[UUID, int] = {}
-        for event in events:
-            version = versions.get(event.originator_id, self._version(event.originator_id))
-            if event.originator_version != version + 1:
-                raise Conflict(f"{event.originator_id} is at {version}: {event}")
-            versions[event.originator_id] = version + 1
-        for expected in expectations:
-            if self._version(expected.originator_id) != expected.version:
-                raise Conflict(f"{expected.originator_id} is not at {expected.version}")
+        moved = self._moved(events, expectations)
+        if moved is not None:
+            # A store takes the writer's word for it, and would save this.
+            assert self.end != seen, f"the writer has not followed the log to {seen}: {moved}"
+            raise Conflict(moved)
         new = {receipt.id for receipt, _ in receipts}
         if len(new) < len(receipts) or new & self.kept_receipts.keys():
             raise Conflict("a receipt exists")
@@ -95,17 +95,40 @@ class MemoryStore:
             self.kept_receipts[receipt.id] = replace(receipt, position=base + number)
         return base
 
+    def _moved(self, events: Sequence[Event], expectations: Sequence[Expectation]) -> str | None:
+        versions: dict[UUID, int] = {}
+        for event in events:
+            version = versions.get(event.originator_id, self._version(event.originator_id))
+            if event.originator_version != version + 1:
+                return f"{event.originator_id} is at {version}: {event}"
+            versions[event.originator_id] = version + 1
+        for expected in expectations:
+            if self._version(expected.originator_id) != expected.version:
+                return f"{expected.originator_id} is not at {expected.version}"
+        return None
+
     @contextmanager
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+    def turn(self, seen: LogEnd | None, wanted: Collection[UUID]) -> Iterator[News]:
         """The news; one thread has the lists to itself already."""
-        if seen is None or seen > len(self.log):
-            yield News(len(self.log), None)
+        if seen is None or not self._passed(seen):
+            yield News(self.end, None, another=seen is not None)
             return
         changed: dict[UUID, list[Event]] = {}
-        for event in self.log[seen:]:
+        for event in self.log[seen.position :]:
             if event.originator_id in wanted:
                 changed.setdefault(event.originator_id, []).append(event)
-        yield News(len(self.log), changed)
+        yield News(self.end, changed)
+
+    @property
+    def end(self) -> LogEnd:
+        """Where the log ends."""
+        return self._end_at(len(self.log))
+
+    def _passed(self, end: LogEnd) -> bool:
+        return end.position <= len(self.log) and self._end_at(end.position) == end
+
+    def _end_at(self, position: int) -> LogEnd:
+        return LogEnd(position, self.log[position - 1].recorded_at if position else None)
 
     def save_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep these states."""
@@ -137,12 +160,13 @@ class FaultyStore(MemoryStore):
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         """Save it all, or fail once as it was told to."""
         fault, self.fault = self.fault, None
         if fault == "unreached":
             raise Unavailable("nobody is there")
-        base = super().append(events, receipts, expectations)
+        base = super().append(events, receipts, expectations, seen)
         if fault == "lost":
             raise Unavailable("the connection is lost")
         return base

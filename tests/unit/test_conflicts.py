@@ -14,7 +14,7 @@ from creditledger.domain.ledger import Ledger
 from creditledger.domain.price import PriceSet
 from creditledger.domain.provider_commands import PurchaseLine, RecordPurchase, SetPrice
 from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
-from creditledger.domain.store import News
+from creditledger.domain.store import LogEnd, News
 from creditledger.domain.turns import QUIET_TURNS
 from given_when_then import BOB, NOW, deduct, grant, wish
 from memory_store import MemoryStore
@@ -27,10 +27,10 @@ class LongNews(MemoryStore):
     most = 10_000
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+    def turn(self, seen: LogEnd | None, wanted: Collection[UUID]) -> Iterator[News]:
         with super().turn(seen, wanted) as news:
-            is_long = seen is not None and news.position - seen > self.most
-            yield News(news.position, None) if is_long else news
+            is_long = seen is not None and news.end.position - seen.position > self.most
+            yield replace(news, changed=None) if is_long else news
 
 
 def ledger_on(store: MemoryStore) -> Ledger:

@@ -14,7 +14,7 @@ from creditledger.domain.errors import Failed, Invalid, KeyReused
 from creditledger.domain.events import Balance, Event
 from creditledger.domain.ledger import ATTEMPTS_MAX, Ledger
 from creditledger.domain.receipt import ACCEPTED, Batch, BatchReceipt, Outcome, Receipt, Wish
-from creditledger.domain.store import Conflict, Expectation, Unavailable
+from creditledger.domain.store import Conflict, Expectation, LogEnd, Unavailable
 from given_when_then import (
     ADA,
     BOB,
@@ -480,11 +480,12 @@ class Overtaken(FaultyStore):
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         if self.times:
             self.times -= 1
             raise Conflict("somebody was first")
-        return super().append(events, receipts, expectations)
+        return super().append(events, receipts, expectations, seen)
 
 
 @pytest.mark.parametrize("times", [1, ATTEMPTS_MAX - 1])
@@ -561,14 +562,15 @@ class SlowStore(MemoryStore):
         events: Sequence[Event],
         receipts: Sequence[tuple[Receipt, int]],
         expectations: Sequence[Expectation],
+        seen: LogEnd | None = None,
     ) -> int:
         if self.is_slow:
-            self._on_its_way = events, receipts, expectations
+            self._on_its_way = events, receipts, expectations, seen
             raise Unavailable("no answer")
         if self._on_its_way is not None:
             super().append(*self._on_its_way)
             self._on_its_way = None
-        return super().append(events, receipts, expectations)
+        return super().append(events, receipts, expectations, seen)
 
 
 @pytest.mark.parametrize("in_a_batch", [False, True])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
 from uuid import UUID
 
 import pytest
@@ -12,9 +15,9 @@ from counting_store import CountingStore, available, tell, wishes
 from creditledger.domain import ids
 from creditledger.domain.ledger import Ledger
 from creditledger.domain.receipt import Receipt
-from creditledger.domain.store import NONE_SEEN, News, Stream, Unavailable
+from creditledger.domain.store import NONE_SEEN, LogEnd, News, Stream, Unavailable
 from creditledger.domain.turns import QUIET_TURNS
-from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hld, hold, release
+from given_when_then import ADA, BOB, NOW, capture, deduct, grant, hld, hold, release, wish
 
 
 @pytest.fixture
@@ -88,6 +91,36 @@ def test_nothing_of_a_log_that_was_exchanged_is_carried_on(store: CountingStore)
     (told,) = tell(one, deduct(7))
     assert told.answer["balance"]["available"] == 988
     assert available(store, ADA) == 988
+
+
+@pytest.mark.parametrize("retried_first", [False, True])
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("since", [0, 1, 5])
+def test_a_log_that_was_exchanged_is_known_however_long_it_is(
+    store: CountingStore, *, since: int, alone: bool, retried_first: bool
+) -> None:
+    """A standby took over without the newest event, and others have written to it since."""
+    moments = (NOW + timedelta(seconds=number) for number in count())
+    one, other = (Ledger(store, now=lambda: next(moments)) for _ in range(2))
+    tell(one, grant(1_000), grant(1_000, customer_id=BOB))
+    if alone:
+        for _ in range(QUIET_TURNS):
+            tell(one, grant(1))
+    before = available(store, ADA)
+    lost, new = wish(deduct(1), "lost"), wish(deduct(5), "new")
+    one.handle([lost])
+    gone = store.log.pop()
+    store.streams[gone.originator_id].pop()
+    del store.kept_receipts[ids.receipt_uuid(lost.client_id, "lost")]
+    for _ in range(since):
+        tell(other, deduct(1, customer_id=BOB))
+    # What was told of the lost log holds no more.
+    for each in (lost, new) if retried_first else (new, lost):
+        (told,) = one.handle([each])
+        assert isinstance(told, Receipt)
+        assert not told.replayed
+        assert told.answer["balance"]["available"] == available(store, ADA)
+    assert available(store, ADA) == before - 6
 
 
 def test_what_the_other_held_is_captured_here(store: CountingStore) -> None:
@@ -211,9 +244,9 @@ class TooMuchNews(CountingStore):
     """A store that tells no news: there is always too much of it."""
 
     @contextmanager
-    def turn(self, seen: int | None, wanted: Collection[UUID]) -> Iterator[News]:
+    def turn(self, seen: LogEnd | None, wanted: Collection[UUID]) -> Iterator[News]:
         with super().turn(seen, wanted) as news:
-            yield News(news.position, None)
+            yield replace(news, changed=None)
 
 
 @pytest.fixture

@@ -43,9 +43,10 @@ _SOCKET_PATH_BYTES_MAX = 100
 #: The log is started anew when it has grown past this: nobody rotates it.
 _LOG_BYTES_MAX = 10 * 1024 * 1024
 
-#: Room for the indexes of a log of millions of events, and for minutes between checkpoints
-#: (docs/decisions/0026-room-for-indexes.md). Memory is taken as it is filled.
-ROOM: Final = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+#: Room for the indexes of a log of millions of events, for minutes between checkpoints, and for a
+#: burst after hours of rest (docs/decisions/0026-room-for-indexes.md, 0028-used-segments.md). It is
+#: taken as it is filled.
+ROOM: Final = {"shared_buffers": "512MB", "max_wal_size": "4GB", "min_wal_size": "1GB"}
 
 _SETTINGS: Final[Mapping[str, str]] = {
     **ROOM,

@@ -8,6 +8,36 @@ DROP FUNCTION creditledger_append(
     timestamptz[], uuid[], bigint[]
 );
 
+-- How a writer begins: it keeps all others from appending until this transaction ends, and learns
+-- where the log ends, and whether it is `another` than the one that the writer has followed to
+-- `seen`. It runs with the settings of the functions that call it.
+CREATE FUNCTION creditledger_begin(
+    seen          bigint,
+    seen_at       timestamptz,
+    OUT newest    bigint,
+    OUT newest_at timestamptz,
+    OUT another   boolean
+)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    -- In any other level the newest position would be that of the transaction's first statement.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'writing to the log needs READ COMMITTED, not %',
+            current_setting('transaction_isolation')
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(1129071687, 'ledger_events'::regclass::oid::integer);
+
+    SELECT notification_id, recorded_at INTO newest, newest_at
+      FROM ledger_events ORDER BY notification_id DESC LIMIT 1;
+    newest := coalesce(newest, 0);
+    another := coalesce(seen, 0) > 0 AND NOT EXISTS (
+        SELECT FROM ledger_events WHERE notification_id = seen AND recorded_at = seen_at);
+END
+$$;
+
 -- Append events and receipts in one go; the answer is the newest position before them.
 --
 -- The lock is taken inside the server and held to the end of the transaction, so positions are
@@ -51,23 +81,14 @@ SET enable_mergejoin = off
 SET lock_timeout = '10s'
 AS $$
 DECLARE
-    base  bigint;
-    moved uuid;
+    base    bigint;
+    another boolean;
+    moved   uuid;
 BEGIN
-    -- In any other level the newest position would be that of the transaction's first statement.
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'creditledger_append needs READ COMMITTED, not %',
-            current_setting('transaction_isolation')
-            USING ERRCODE = 'invalid_transaction_state';
-    END IF;
+    SELECT log.newest, log.another INTO base, another
+      FROM creditledger_begin(seen, seen_at) AS log;
 
-    PERFORM pg_advisory_xact_lock(1129071687, 'ledger_events'::regclass::oid::integer);
-
-    SELECT coalesce(max(notification_id), 0) INTO base FROM ledger_events;
-
-    IF seen > 0 AND NOT EXISTS (
-        SELECT FROM ledger_events WHERE notification_id = seen AND recorded_at = seen_at
-    ) THEN
+    IF another THEN
         RAISE EXCEPTION 'the log is not the one that the writer has followed to position %', seen
             USING ERRCODE = 'serialization_failure';
     END IF;
@@ -138,28 +159,14 @@ SET plan_cache_mode = force_generic_plan
 SET lock_timeout = '10s'
 AS $$
 DECLARE
-    newest    bigint;
-    newest_at timestamptz;
-    exchanged boolean;
+    log record;
 BEGIN
-    -- In any other level the newest position would be that of the transaction's first statement.
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'creditledger_turn needs READ COMMITTED, not %',
-            current_setting('transaction_isolation')
-            USING ERRCODE = 'invalid_transaction_state';
-    END IF;
-
-    PERFORM pg_advisory_xact_lock(1129071687, 'ledger_events'::regclass::oid::integer);
+    SELECT * INTO log FROM creditledger_begin(seen, seen_at);
     PERFORM set_config('idle_in_transaction_session_timeout', '3s', true);
 
-    SELECT e.notification_id, e.recorded_at INTO newest, newest_at
-      FROM ledger_events AS e ORDER BY e.notification_id DESC LIMIT 1;
-    newest := coalesce(newest, 0);
-    exchanged := coalesce(seen, 0) > 0 AND NOT EXISTS (
-        SELECT FROM ledger_events AS e WHERE e.notification_id = seen AND e.recorded_at = seen_at);
-
-    IF seen IS NULL OR exchanged OR newest - seen > most THEN
-        RETURN QUERY SELECT newest, newest_at, exchanged, NULL::uuid, NULL::text, NULL::bytea;
+    IF seen IS NULL OR log.another OR log.newest - seen > most THEN
+        RETURN QUERY
+        SELECT log.newest, log.newest_at, log.another, NULL::uuid, NULL::text, NULL::bytea;
     ELSE
         RETURN QUERY
         SELECT e.notification_id, e.recorded_at, false, e.originator_id, e.topic, e.state

@@ -204,7 +204,7 @@ def test_a_turn_begins_with_the_news_about_what_is_wanted(store: PostgresLedgerS
         assert news == News(end(4, of=3), {})
 
 
-def test_of_a_log_that_is_elsewhere_only_its_length_is_told(
+def test_of_a_log_with_much_news_only_its_end_is_told(
     store: PostgresLedgerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.append(history("ada", last=3), [], [])
